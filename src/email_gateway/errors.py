@@ -1,0 +1,197 @@
+"""Every error the gateway raises on purpose, by who must act.
+
+GatewayError
+├── CallerError                 the caller must change something (4xx)
+│   ├── InvalidRequest          422  validation_error, with one `Fault` per mistake
+│   ├── Unauthorized            401  missing_api_key
+│   ├── Forbidden               403  invalid_api_key
+│   ├── NotFound                404
+│   ├── Conflict                409
+│   │   ├── IdempotencyConflict
+│   │   └── IdempotencyInFlight
+│   ├── TooLarge                413
+│   └── RateLimited             429
+├── TryLater                    waiting helps, repeating is safe (503 with Retry-After)
+│   ├── DatabaseUnavailable
+│   │   └── LockTimeout
+│   ├── SecretUnavailable
+│   ├── KeyUnavailable
+│   └── Overloaded
+├── OperatorError               an operator must look (500, no detail outside)
+│   ├── Tampered
+│   ├── WrongRootKey
+│   ├── SchemaMismatch
+│   ├── DatabaseRefused
+│   └── ConfigurationError      exit 78
+└── ClaimLost                   another worker holds the delivery now; nothing may be sent
+
+No message of these classes holds an address, a subject, a body, a tax id, a key or a token.
+"""
+
+from dataclasses import dataclass
+
+
+class GatewayError(Exception):
+    """The root: `code` is stable and may be matched by scripts."""
+
+    code = "error"
+
+
+class CallerError(GatewayError):
+    """The caller must change something before trying again."""
+
+    code = "caller_error"
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One mistake in a request: where (a JSON pointer, RFC 6901) and what to change."""
+
+    pointer: str
+    detail: str
+
+
+class InvalidRequest(CallerError):
+    """The request cannot be accepted as it stands; `faults` lists every mistake found."""
+
+    code = "validation_error"
+
+    def __init__(self, detail: str, faults: tuple[Fault, ...] = ()) -> None:
+        super().__init__(detail)
+        self.faults = faults
+
+
+class Unauthorized(CallerError):
+    """No usable credential came with the request."""
+
+    code = "missing_api_key"
+
+
+class Forbidden(CallerError):
+    """The credential is unknown, revoked, expired, or not allowed to do this."""
+
+    code = "invalid_api_key"
+
+
+class NotFound(CallerError):
+    """No such thing for this caller; things of other tenants answer the same."""
+
+    code = "not_found"
+
+
+class Conflict(CallerError):
+    """The request contradicts what is stored."""
+
+    code = "conflict"
+
+
+class IdempotencyConflict(Conflict):
+    """The Idempotency-Key was used within 24 hours for another body."""
+
+    code = "invalid_idempotent_request"
+
+
+class IdempotencyInFlight(Conflict):
+    """The first request with this Idempotency-Key has not been answered yet."""
+
+    code = "concurrent_idempotent_requests"
+    retry_after_seconds = 1
+
+
+class TooLarge(CallerError):
+    """The body is over the limit."""
+
+    code = "content_too_large"
+
+
+class RateLimited(CallerError):
+    """Too many requests; wait `retry_after_seconds`."""
+
+    code = "rate_limit_exceeded"
+
+    def __init__(self, detail: str, retry_after_seconds: int) -> None:
+        super().__init__(detail)
+        self.retry_after_seconds = retry_after_seconds
+
+
+class TryLater(GatewayError):
+    """Waiting helps, and repeating the request is safe."""
+
+    code = "try_later"
+    retry_after_seconds = 1
+
+
+class DatabaseUnavailable(TryLater):
+    """PostgreSQL did not answer, or answered that it cannot write."""
+
+    code = "database_unavailable"
+
+
+class LockTimeout(DatabaseUnavailable):
+    """Another transaction held a lock for longer than `lock_timeout`."""
+
+
+class SecretUnavailable(TryLater):
+    """A secret cannot be read at the moment."""
+
+    code = "secret_unavailable"
+
+
+class KeyUnavailable(TryLater):
+    """No root key at hand opens this data key."""
+
+    code = "key_unavailable"
+
+
+class Overloaded(TryLater):
+    """The process already holds as many bytes in flight as it may."""
+
+    code = "overloaded"
+
+
+class OperatorError(GatewayError):
+    """Something an operator must look at; callers learn nothing of it."""
+
+    code = "application_error"
+
+
+class Tampered(OperatorError):
+    """A sealed value or a wrap does not open: changed, moved, or sealed under another key."""
+
+    code = "tampered"
+
+
+class WrongRootKey(OperatorError):
+    """The secrets at hand derive a root key that the database does not know."""
+
+    code = "wrong_root_key"
+
+
+class SchemaMismatch(OperatorError):
+    """The database's schema is older than this release needs: run `email-gateway migrate`."""
+
+    code = "schema_mismatch"
+
+
+class DatabaseRefused(OperatorError):
+    """PostgreSQL refused a statement; only the SQLSTATE and the constraint's name are kept."""
+
+    code = "database_refused"
+
+    def __init__(self, sqlstate: str, constraint: str | None = None) -> None:
+        named = f", constraint {constraint}" if constraint else ""
+        super().__init__(f"PostgreSQL refused a statement (SQLSTATE {sqlstate}{named})")
+        self.sqlstate = sqlstate
+        self.constraint = constraint
+
+
+class ConfigurationError(OperatorError):
+    """The settings cannot work (exit 78); the message lists every problem."""
+
+    code = "configuration"
+
+
+class ClaimLost(GatewayError):
+    """Another worker holds this delivery now: send nothing, record nothing as a state."""
+
+    code = "claim_lost"

@@ -1,0 +1,99 @@
+"""What a worker holds and what came of it: claims, phases, outcomes."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from uuid import UUID
+
+
+class State(StrEnum):
+    """Where a delivery stands. `queued` and `sending` are unfinished, the others final."""
+
+    QUEUED = "queued"
+    SENDING = "sending"
+    DELIVERED = "delivered"
+    BOUNCED = "bounced"
+    EXPIRED = "expired"
+    SUPPRESSED = "suppressed"
+    CANCELLED = "cancelled"
+    DEAD = "dead"
+
+
+class Phase(StrEnum):
+    """How far an attempt came. Death before `dot_pending` sends nothing twice."""
+
+    CLAIMED = "claimed"
+    CONNECTED = "connected"
+    RCPT_OK = "rcpt_ok"
+    DOT_PENDING = "dot_pending"
+
+
+class Verdict(StrEnum):
+    """What one attempt came to for one recipient."""
+
+    DELIVERED = "delivered"  # the server took responsibility (RFC 5321 section 6.1)
+    BOUNCED = "bounced"  # the server refused this recipient or this message for good
+    DEFERRED = "deferred"  # try again later: the destination's trouble, or ours
+    IN_DOUBT = "in_doubt"  # the dot was written and no reply came (RFC 1047)
+    UNREADABLE = "unreadable"  # the sealed content does not open: an operator must look
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A worker's timed hold on one delivery (one message to one recipient).
+
+    `recipient` is the position in the content's envelope. Every write about the delivery is
+    fenced by `token`; `attempt` counts from 1 and is counted when the claim is made.
+    """
+
+    tenant_id: UUID
+    message_id: UUID
+    recipient: int
+    domain: str
+    token: UUID
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class Claims:
+    """The held deliveries of one message, sent in one conversation, with what they share.
+
+    `sealed` is None for a large content, which is read when it is needed. `at_expiry` is what a
+    delivery becomes that cannot be delivered before `expires_at`: dead, for an operator to see,
+    or expired when the caller chose the time. `is_expired` is the database's word on it.
+    """
+
+    tenant_id: UUID
+    message_id: UUID
+    created_at: datetime
+    expires_at: datetime
+    on_doubt: str
+    sealed: bytes | None
+    attachment_count: int
+    each: tuple[Claim, ...]
+    at_expiry: State = State.DEAD
+    is_expired: bool = False
+
+    def __len__(self) -> int:
+        return len(self.each)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What an attempt came to for one claim.
+
+    `stage` names the SMTP command that was answered (connect, ehlo, starttls, auth, mail, rcpt,
+    data, dot). `reply` is the server's text: servers echo addresses, so it is kept sealed only
+    and stays out of `repr`.
+    """
+
+    claim: Claim
+    verdict: Verdict
+    stage: str
+    reason: str
+    code: int | None = None
+    enhanced: str | None = None
+    reply: str | None = None
+
+    def __repr__(self) -> str:
+        return f"Outcome({self.verdict}, stage={self.stage}, reason={self.reason}, code={self.code})"

@@ -1,0 +1,111 @@
+-- name: add_idempotency_keys
+-- Take each key that is free or expired; the sorted order keeps two groups from a deadlock.
+-- A twin that is being committed elsewhere is waited for, up to lock_timeout.
+INSERT INTO idempotency AS kept (tenant_id, key_hmac, fingerprint, response, expires_at)
+SELECT tenant_id, key_hmac, fingerprint, response, now() + $5::interval
+FROM unnest($1::uuid[], $2::bytea[], $3::bytea[], $4::bytea[]) AS fresh (tenant_id, key_hmac, fingerprint, response)
+ORDER BY tenant_id, key_hmac
+ON CONFLICT (tenant_id, key_hmac) DO UPDATE
+    SET fingerprint = excluded.fingerprint, response = excluded.response, expires_at = excluded.expires_at
+    WHERE kept.expires_at <= now()
+RETURNING tenant_id, key_hmac
+
+-- name: find_idempotency_answer
+-- What the first request with this key was answered.
+SELECT fingerprint, response FROM idempotency
+WHERE tenant_id = $1 AND key_hmac = $2 AND expires_at > now()
+
+-- name: add_messages
+-- Everything a group of requests brings, in one statement: messages, deliveries, blind indexes,
+-- first events. Arrays instead of rows: one round trip and one plan whatever the size of the group.
+WITH messages AS (
+    INSERT INTO message (tenant_id, message_id, sealed_content, sealed_tax_id, size, sender_domain,
+                         delivery_count, attachment_count, on_doubt, expires_at, dead_at_expiry)
+    SELECT tenant_id, message_id, sealed_content, sealed_tax_id, size, sender_domain,
+           delivery_count, attachment_count, on_doubt, now() + lifetime, dead_at_expiry
+    FROM unnest($1::uuid[], $2::uuid[], $3::bytea[], $4::bytea[], $5::int[], $6::text[], $7::smallint[],
+                $8::smallint[], $9::text[], $10::interval[], $11::boolean[])
+         AS fresh (tenant_id, message_id, sealed_content, sealed_tax_id, size, sender_domain,
+                   delivery_count, attachment_count, on_doubt, lifetime, dead_at_expiry)
+), events AS (
+    INSERT INTO event (tenant_id, message_id, kind)
+    SELECT tenant_id, message_id, 'accepted' FROM unnest($1::uuid[], $2::uuid[]) AS fresh (tenant_id, message_id)
+), indexes AS (
+    INSERT INTO blind_index (tenant_id, message_id, field, index_key_id, value)
+    SELECT tenant_id, message_id, field, index_key_id, value
+    FROM unnest($16::uuid[], $17::uuid[], $18::text[], $19::bytea[], $20::bytea[])
+         AS fresh (tenant_id, message_id, field, index_key_id, value)
+)
+INSERT INTO delivery (tenant_id, message_id, recipient, domain)
+SELECT tenant_id, message_id, recipient, domain
+FROM unnest($12::uuid[], $13::uuid[], $14::smallint[], $15::text[]) AS fresh (tenant_id, message_id, recipient, domain)
+
+-- name: add_tags
+-- Tags stand in clear, for filters and statistics; the documentation says so.
+INSERT INTO message_tag (tenant_id, message_id, name, value)
+SELECT tenant_id, message_id, name, value
+FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[]) AS fresh (tenant_id, message_id, name, value)
+
+-- name: add_attachments
+-- Each attachment is a value sealed on its own.
+INSERT INTO attachment (tenant_id, message_id, position, attachment_id, sealed_content, size)
+SELECT tenant_id, message_id, position, attachment_id, sealed_content, size
+FROM unnest($1::uuid[], $2::uuid[], $3::smallint[], $4::uuid[], $5::bytea[], $6::int[])
+     AS fresh (tenant_id, message_id, position, attachment_id, sealed_content, size)
+
+-- name: find_messages
+-- The messages of these ids, for one tenant.
+SELECT tenant_id, message_id, created_at, expires_at, sender_domain, size, attachment_count, sealed_content, sealed_tax_id
+FROM message WHERE tenant_id = $1 AND message_id = ANY ($2::uuid[])
+ORDER BY message_id DESC
+
+-- name: list_messages_after
+-- One page towards older messages; ids are ordered by time.
+SELECT tenant_id, message_id, created_at, expires_at, sender_domain, size, attachment_count, sealed_content, sealed_tax_id
+FROM message WHERE tenant_id = $1 AND ($2::uuid IS NULL OR message_id < $2)
+ORDER BY message_id DESC LIMIT $3
+
+-- name: list_messages_before
+-- One page towards newer messages; the caller turns it round.
+SELECT tenant_id, message_id, created_at, expires_at, sender_domain, size, attachment_count, sealed_content, sealed_tax_id
+FROM message WHERE tenant_id = $1 AND message_id > $2
+ORDER BY message_id ASC LIMIT $3
+
+-- name: search_after
+-- Ids of messages that carry this blind value, older than the cursor.
+SELECT message_id FROM blind_index
+WHERE tenant_id = $1 AND field = $2 AND index_key_id = $3 AND value = $4 AND ($5::uuid IS NULL OR message_id < $5)
+ORDER BY message_id DESC LIMIT $6
+
+-- name: search_before
+-- Ids of messages that carry this blind value, newer than the cursor.
+SELECT message_id FROM blind_index
+WHERE tenant_id = $1 AND field = $2 AND index_key_id = $3 AND value = $4 AND message_id > $5
+ORDER BY message_id ASC LIMIT $6
+
+-- name: list_deliveries
+-- The deliveries of these messages, in the order of their envelopes.
+SELECT message_id, recipient, domain, state, phase, attempts, next_attempt_at, finished_at, reason, last_code, last_enhanced
+FROM delivery WHERE tenant_id = $1 AND message_id = ANY ($2::uuid[])
+ORDER BY message_id, recipient
+
+-- name: list_tags
+-- The tags of these messages.
+SELECT message_id, name, value FROM message_tag
+WHERE tenant_id = $1 AND message_id = ANY ($2::uuid[])
+ORDER BY message_id, name
+
+-- name: list_events
+-- A message's facts in the order they happened.
+SELECT event_id, recipient, kind, at, attempt, stage, reason, code, enhanced, sealed_reply
+FROM event WHERE tenant_id = $1 AND message_id = $2
+ORDER BY at, event_id
+
+-- name: get_sealed_content
+-- A content that was too large to come with its claim.
+SELECT sealed_content FROM message WHERE tenant_id = $1 AND message_id = $2
+
+-- name: list_sealed_attachments
+-- A message's attachments in their order.
+SELECT attachment_id, sealed_content FROM attachment
+WHERE tenant_id = $1 AND message_id = $2 ORDER BY position
