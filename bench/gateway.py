@@ -1,0 +1,151 @@
+"""The gateway as an operator runs it in production: its own PostgreSQL, api processes, a worker."""
+
+import contextlib
+import json
+import os
+import secrets
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+from email_gateway.embedded import EmbeddedPostgres
+
+READY_SECONDS = 30.0
+
+
+def free_port() -> int:
+    """Return a loopback port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class Gateway:
+    """A running gateway in its parts; each can be started, killed and started again."""
+
+    def __init__(self, postgres: EmbeddedPostgres, settings: dict[str, str]) -> None:
+        self.postgres = postgres
+        self.port = free_port()
+        self.log = subprocess.DEVNULL
+        self.environ = {
+            **{name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ},
+            "DATABASE_URL": postgres.url,
+            "USE_SECRETS_MANAGER": "false",
+            "ENCRYPTION_KEY": secrets.token_urlsafe(32),
+            "ENCRYPTION_SALT": secrets.token_urlsafe(32),
+            "ADMIN_API_KEY": secrets.token_urlsafe(32),
+            "API_PORT": str(self.port),
+            "LOG_LEVEL": "WARNING",
+            **settings,
+        }
+        self.api_key = ""
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}/v1"
+
+    def prepare(self) -> None:
+        """Migrate the database and make a tenant with its key."""
+        self.command("migrate")
+        self.api_key = json.loads(self.command("tenants", "create", "bench", "--json"))["api_key"]
+
+    def command(self, *arguments: str) -> bytes:
+        """Run one of the gateway's commands to its end and return what it printed."""
+        return subprocess.run([*COMMAND, *arguments], env=self.environ, check=True, stdout=subprocess.PIPE).stdout
+
+    def start(self, part: str) -> None:
+        """Start `api` or `worker`; the api is awaited until it is ready."""
+        process = subprocess.Popen([*COMMAND, part], env=self.environ, stdout=self.log, stderr=self.log)
+        self._processes[part] = process
+        if part == "api":
+            await_ready(f"{self.url}/health/readyz", process)
+
+    def kill(self, part: str) -> None:
+        """End a part as a power cut would."""
+        process = self._processes.pop(part)
+        process.kill()
+        process.wait()
+
+    def stop(self) -> None:
+        """End every part, kindly."""
+        for process in self._processes.values():
+            end(process)
+        self._processes.clear()
+
+
+COMMAND = (sys.executable, "-m", "email_gateway.cli")
+
+
+@contextlib.contextmanager
+def running(*parts: str, **settings: str) -> Iterator[Gateway]:
+    """Start PostgreSQL and these parts of the gateway; stop all of it at the end."""
+    with tempfile.TemporaryDirectory(prefix="email-gateway-bench-") as folder:
+        home = Path(folder)
+        home.chmod(0o755)  # the database's own user must be able to enter
+        postgres = EmbeddedPostgres(home)
+        postgres.start()
+        gateway = Gateway(postgres, settings)
+        try:
+            gateway.prepare()
+            for part in parts:
+                gateway.start(part)
+            yield gateway
+        finally:
+            gateway.stop()
+            postgres.stop()
+
+
+def await_ready(url: str, process: subprocess.Popen[bytes]) -> None:
+    """Wait until the api answers that it is ready, or raise when it died."""
+    deadline = time.monotonic() + READY_SECONDS
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            raise RuntimeError(f"the api ended with exit code {process.returncode}")
+        with contextlib.suppress(OSError), urllib.request.urlopen(url, timeout=1) as answer:
+            if answer.status == 200:
+                return
+        time.sleep(0.05)
+    raise RuntimeError("the api was not ready in time")
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
+    """End a process we started, kindly at first."""
+    process.terminate()
+    try:
+        process.wait(10)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+@contextlib.contextmanager
+def load(gateway: Gateway, *, count: int, batch: int, connections: int) -> Iterator[subprocess.Popen[str]]:
+    """Prepare a load client in its own process; `go` starts its clock."""
+    client = subprocess.Popen(
+        [sys.executable, "-m", "bench.load"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert client.stdin and client.stdout
+    plan = {"port": gateway.port, "api_key": gateway.api_key, "count": count, "batch": batch, "connections": connections}
+    client.stdin.write(json.dumps(plan))
+    client.stdin.close()
+    assert client.stdout.readline() == "ready\n"
+    try:
+        yield client
+    finally:
+        client.kill()
+        client.wait()
+
+
+def result(client: subprocess.Popen[str]) -> dict[str, object]:
+    """Wait for the load client and return what it measured; every answer must be 202."""
+    assert client.stdout
+    answer: dict[str, object] = json.loads(client.stdout.readline())
+    if set(answer["statuses"]) != {"202"}:  # type: ignore[call-overload]
+        raise RuntimeError(f"not every request was accepted: {answer['statuses']}")
+    return answer

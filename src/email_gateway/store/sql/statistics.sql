@@ -1,0 +1,71 @@
+-- name: list_counts
+-- Deliveries by state for every tenant, with what contract C2 says must be zero.
+SELECT tenant.tenant_id, tenant.name, accepted, queued, sending, delivered, bounced, expired, suppressed, cancelled,
+       dead, difference
+FROM conservation JOIN tenant USING (tenant_id)
+ORDER BY accepted DESC, tenant.name
+
+-- name: list_minutes
+-- What happened in each minute of the last hour, oldest first, idle minutes included.
+-- The database's clock makes the minutes; the outer filter lets an index on `at` find the hour.
+WITH hour AS (
+    SELECT generate_series(date_trunc('minute', now()) - interval '59 minutes', date_trunc('minute', now()),
+                           interval '1 minute') AS minute
+), facts AS (
+    SELECT date_trunc('minute', at) AS minute,
+           count(*) FILTER (WHERE kind = 'accepted')                        AS accepted,
+           count(*) FILTER (WHERE kind = 'delivered')                       AS delivered,
+           count(*) FILTER (WHERE kind IN ('bounced', 'expired', 'dead'))   AS failed
+    FROM event
+    WHERE at >= date_trunc('minute', now()) - interval '59 minutes'
+      AND kind IN ('accepted', 'delivered', 'bounced', 'expired', 'dead')
+    GROUP BY 1
+)
+SELECT hour.minute, coalesce(accepted, 0) AS accepted, coalesce(delivered, 0) AS delivered, coalesce(failed, 0) AS failed
+FROM hour LEFT JOIN facts USING (minute)
+ORDER BY hour.minute
+
+-- name: list_recent
+-- One page of messages of all tenants (or of one), newest first, with the states of their deliveries.
+-- Per tenant the primary key gives the newest ids; a state is looked for among $5 of them only,
+-- and contents and deliveries are read for the rows that are shown. Large contents stay behind.
+WITH page AS (
+    SELECT found.tenant_id, tenant.name, found.message_id
+    FROM tenant CROSS JOIN LATERAL (
+        SELECT looked.tenant_id, looked.message_id
+        FROM (
+            SELECT message.tenant_id, message.message_id FROM message
+            WHERE message.tenant_id = tenant.tenant_id
+              AND message.message_id < coalesce($2::uuid, 'ffffffff-ffff-ffff-ffff-ffffffffffff'::uuid)
+            ORDER BY message.message_id DESC LIMIT $5
+        ) AS looked
+        WHERE $4::text IS NULL OR EXISTS (
+            SELECT FROM delivery
+            WHERE delivery.tenant_id = looked.tenant_id AND delivery.message_id = looked.message_id
+              AND delivery.state = $4)
+        ORDER BY looked.message_id DESC LIMIT $1
+    ) AS found
+    WHERE $3::uuid IS NULL OR tenant.tenant_id = $3
+    ORDER BY found.message_id DESC LIMIT $1
+)
+SELECT page.tenant_id, page.name, page.message_id, message.created_at, message.sender_domain, message.size,
+       message.attachment_count,
+       CASE WHEN octet_length(message.sealed_content) <= $6 THEN message.sealed_content END AS sealed_content,
+       deliveries.states
+FROM page JOIN message USING (tenant_id, message_id)
+CROSS JOIN LATERAL (
+    SELECT array_agg(delivery.state ORDER BY delivery.recipient) AS states FROM delivery
+    WHERE delivery.tenant_id = page.tenant_id AND delivery.message_id = page.message_id
+) AS deliveries
+ORDER BY page.message_id DESC
+
+-- name: find_name
+-- One tenant's name.
+SELECT name FROM tenant WHERE tenant_id = $1
+
+-- name: list_arrivals
+-- The newest mails of the development inbox, without the mails themselves: one may have 40 MB.
+SELECT inbox_mail.tenant_id, tenant.name, inbox_id, message_id, cardinality(recipients) AS recipients, size,
+       inbox_mail.created_at
+FROM inbox_mail JOIN tenant USING (tenant_id)
+ORDER BY inbox_mail.created_at DESC, inbox_id DESC LIMIT $1

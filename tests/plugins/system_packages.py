@@ -1,0 +1,27 @@
+"""The programs beside Python that tests drive, the Debian package of each, and where they are looked for."""
+
+import shutil
+
+# Debian puts servers in sbin, which is not on a normal user's PATH.
+SEARCH_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+# tools/system-packages.sh reads these lines too: "program": "package".
+PACKAGES = {
+    "redis-server": "redis-server",
+    "smtp-sink": "postfix",
+    "smtp-source": "postfix",
+    "chromium": "chromium",
+}
+
+
+def find_program(name: str) -> str | None:
+    """Return the path of a program that tests may need, or None where it is not installed."""
+    return shutil.which(name, path=SEARCH_PATH)
+
+
+def get_program(name: str) -> str:
+    """Return the path of `name`; for tests that carry the `needs(name)` mark, which skips them where it is missing."""
+    path = find_program(name)
+    if path is None:
+        raise LookupError(f"{name} is not installed (Debian package {PACKAGES[name]}): mark the test needs({name!r})")
+    return path

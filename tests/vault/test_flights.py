@@ -1,0 +1,56 @@
+"""Loads that are shared: one at a time for each name, and nobody's failure but their own."""
+
+import asyncio
+
+import pytest
+
+from email_gateway.vault.flights import Flights
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_callers_of_one_name_share_one_load() -> None:
+    flights, loads, gate = Flights[str, str](), list[str](), asyncio.Event()
+
+    async def load(name: str) -> str:
+        loads.append(name)
+        await gate.wait()
+        return name.upper()
+
+    waiting = [asyncio.create_task(flights.join(name, lambda name=name: load(name))) for name in "aabaa"]  # type: ignore[misc]
+    await asyncio.sleep(0)
+    gate.set()
+    assert await asyncio.gather(*waiting) == ["A", "A", "B", "A", "A"]
+    assert loads == ["a", "b"]
+    assert await flights.join("a", lambda: load("a")) == "A"
+    assert loads == ["a", "b", "a"]
+
+
+async def test_a_failure_reaches_all_who_waited_and_is_forgotten() -> None:
+    flights = Flights[str, int]()
+
+    async def fail() -> int:
+        raise KeyError("gone")
+
+    async def succeed() -> int:
+        return 1
+
+    results = await asyncio.gather(*(flights.join("a", fail) for _ in range(3)), return_exceptions=True)
+    assert [type(result) for result in results] == [KeyError] * 3
+    assert await flights.join("a", succeed) == 1
+
+
+async def test_a_caller_that_leaves_does_not_stop_the_load() -> None:
+    flights, gate = Flights[str, int](), asyncio.Event()
+
+    async def load() -> int:
+        await gate.wait()
+        return 7
+
+    leaving, staying = (asyncio.create_task(flights.join("a", load)) for _ in range(2))
+    await asyncio.sleep(0)
+    leaving.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await leaving
+    gate.set()
+    assert await staying == 7
