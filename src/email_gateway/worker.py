@@ -2,23 +2,56 @@
 
 import asyncio
 import contextlib
-import socket
+from datetime import timedelta
 
 from email_gateway.delivery import Delivery, open_transport
 from email_gateway.errors import ClaimLost, DatabaseUnavailable
 from email_gateway.events import Recorder
+from email_gateway.foundation import Foundation, open_foundation
 from email_gateway.mail.deliveries import Claims, Outcome, Verdict
 from email_gateway.observe import get_logger
 from email_gateway.queue import Queue
 from email_gateway.settings import Settings
-from email_gateway.vault.keyring import Keyring
 
 log = get_logger(__name__)
 
-GRACE_SECONDS = 25.0
+# How long attempts under way may take after a stop was asked for; shorter than what
+# orchestrators wait before they kill (30 s).
+GRACE = timedelta(seconds=20)
 
 
-async def deliver(queue: Queue, delivery: Delivery, events: Recorder, *, concurrency: int) -> None:
+async def run_worker(settings: Settings, stop: asyncio.Event) -> None:
+    """Deliver mail until `stop` is set, then finish what is under way and give back the rest."""
+    async with open_foundation(settings) as foundation, open_transport(settings, foundation.secrets) as transport:
+        delivery = Delivery(transport, foundation.keyring, foundation.db)
+        log.info("worker_ready", transport=settings.transport)
+        await work(foundation, delivery, stop)
+        log.info("worker_stopped")
+
+
+async def work(foundation: Foundation, delivery: Delivery, stop: asyncio.Event) -> None:
+    """Run the loop and its upkeep until `stop`; fail when either fails."""
+    queue = Queue(foundation.db, capacity=foundation.settings.worker_concurrency)
+    events = Recorder(foundation.db, foundation.keyring)
+    loop = asyncio.create_task(deliver(queue, delivery, events))
+    upkeep = asyncio.create_task(queue.keep())
+    stopped = asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait((loop, upkeep, stopped), return_when=asyncio.FIRST_COMPLETED)
+        queue.stop()
+        await asyncio.wait((loop,), timeout=GRACE.total_seconds())
+    finally:
+        for task in (stopped, loop, upkeep):
+            task.cancel()
+        results = await asyncio.gather(loop, upkeep, return_exceptions=True)
+        with contextlib.suppress(DatabaseUnavailable):  # the leases run out by themselves
+            await queue.close()
+    for result in results:
+        if isinstance(result, Exception):
+            raise result
+
+
+async def deliver(queue: Queue, delivery: Delivery, events: Recorder) -> None:
     """Move mail until the queue stops: claim, attempt, record."""
     async with asyncio.TaskGroup() as attempts:
         async for claims in queue.claims():
@@ -35,8 +68,8 @@ async def attempt(claims: Claims, queue: Queue, delivery: Delivery, events: Reco
     except DatabaseUnavailable:
         # Nothing is lost: the lease runs out and the deliveries are rescued, in doubt or not.
         log.warning("attempt_unrecorded", message_id=str(claims.message_id))
-    except Exception:
-        # One message must not stop the others; its lease runs out, and after five times it is dead.
+    except Exception:  # noqa: BLE001 - one message must not stop the others
+        # Its lease runs out, and after five times the store puts it aside as dead.
         log.exception("attempt_failed", message_id=str(claims.message_id))
     queue.forget(claims)  # not when cancelled: the queue then gives back what was not sent
 

@@ -144,7 +144,9 @@ REFUSED = [
 def test_a_nasty_address_is_refused(text: str) -> None:
     with pytest.raises(InvalidAddress) as refusal:
         parse_address(text)
-    assert refusal.value.__cause__ is None  # a library's own error would repeat the domain
+    # A library's own error would repeat the domain.
+    assert refusal.value.__cause__ is None
+    assert refusal.value.__context__ is None
 
 
 @pytest.mark.parametrize("text", ["marked.local@@example.com", "marked name (x) <marked@x.example>", "a@marked_.com"])
@@ -163,6 +165,7 @@ def test_a_refusal_never_repeats_the_address(text: str) -> None:
         ("user@example.com.", "dot at the end"),
         ("us..er@example.com", "doubled dot"),
         ("a!b@example.com", "routed"),
+        ("a@" + "b." * 150 + "com", "domain to 255"),
         ("Silva, João <joao@example.com>", "double quotes"),
         ("Na\u202eme <user@example.com>", "text-direction"),
     ],

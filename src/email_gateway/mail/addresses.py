@@ -5,6 +5,7 @@ whatever RFC 5322 allows beyond `Name <user@example.com>` is refused by name, no
 """
 
 import re
+from contextlib import suppress
 
 import idna
 
@@ -131,12 +132,11 @@ def _parse_domain(domain: str) -> str:
 
 
 def _to_a_labels(domain: str) -> str:
-    try:
+    # Raised outside the handler: the library's error repeats the domain, and must not travel as its context.
+    with suppress(UnicodeError):
         # What UTS 46 drops (soft hyphen, zero-width space) is invisible: a second spelling of
         # another domain, and never what the writer meant.
         if any(not idna.uts46_remap(character) for character in domain if not character.isascii()):
             raise InvalidAddress("remove invisible characters from the domain")
         return idna.encode(domain, uts46=True, std3_rules=True).decode("ascii")
-    except UnicodeError:
-        # The library's text repeats the domain, so it must not travel along.
-        raise InvalidAddress("correct the domain: it is not a valid internationalised name (IDNA 2008)") from None
+    raise InvalidAddress("correct the domain: it is not a valid internationalised name (IDNA 2008)")

@@ -7,6 +7,7 @@ from here is ASCII without CR, LF or NUL, whatever the caller did.
 import re
 from binascii import b2a_base64, b2a_qp
 from collections.abc import Sequence
+from contextlib import suppress
 from itertools import groupby
 from urllib.parse import quote
 
@@ -179,11 +180,11 @@ def refuse_in_body(text: str) -> None:
     """Refuse what no body can carry: NUL (RFC 5322 section 4.1) and lone surrogates."""
     if "\0" in text:
         raise InvalidValue("remove the NUL characters from the text")
-    try:
+    # Raised outside the handler: the original error holds the whole text, and must not travel as its context.
+    with suppress(UnicodeEncodeError):
         text.encode()
-    except UnicodeEncodeError:
-        # The original error holds the whole text, so it must not travel along.
-        raise InvalidValue("remove the unpaired surrogates from the text: it is not valid Unicode") from None
+        return
+    raise InvalidValue("remove the unpaired surrogates from the text: it is not valid Unicode")
 
 
 def refuse_on_the_wire(text: str) -> None:

@@ -25,10 +25,14 @@ from email_gateway.mail.encoding import (
 MAX_SUBJECT_CHARACTERS = 998  # RFC 5322 section 2.1.1 has no longer line; ours is folded
 MAX_VALUE_CHARACTERS = 998
 MAX_FILENAME_OCTETS = 255  # NAME_MAX of common file systems
+MAX_CONTENT_TYPE_CHARACTERS = 255
+DEFAULT_CONTENT_TYPE = "application/octet-stream"
+
 _LONGEST_ENDING = 16
+# Path separators, and what Windows refuses in names; readers also differ on quotes and angle brackets.
+_NOT_IN_FILENAMES = str.maketrans(dict.fromkeys('/\\:*?"<>|', "_"))
 # A leading dot hides a file, a trailing one or white space is lost on some systems and by some readers.
 _EDGES = "." + "".join(character for character in map(chr, range(0x3001)) if character.isspace())
-DEFAULT_CONTENT_TYPE = "application/octet-stream"
 
 _NAME = re.compile(r"[A-Za-z0-9-]{1,76}")
 # The gateway writes these itself, or a relay does; a second one, or a forged one, misleads readers.
@@ -54,14 +58,13 @@ _REFUSED_NAMES = frozenset(
 )
 _REFUSED_PREFIXES = ("arc-", "content-", "dkim-", "received", "resent-")
 
-_MIME_WORD = r"[A-Za-z0-9!#$%&'*+.^_`{|}~-]{1,127}"  # RFC 2045 section 5.1, less what RFC 6838 never registers
+_MIME_WORD = r"[A-Za-z0-9!#$%&'*+.^_`{|}~-]{1,127}"  # RFC 2045 section 5.1: a token
 _CONTENT_TYPE = re.compile(
     rf'({_MIME_WORD}/{_MIME_WORD})((?:[ \t]*;[ \t]*{_MIME_WORD}=(?:{_MIME_WORD}|"[ !#-\[\]-~]{{0,127}}"))*)[ \t]*;?[ \t]*'
 )
 _PARAMETER_NAME = re.compile(r";[ \t]*([^=]+)=")
 _REFUSED_PARAMETERS = ("name", "boundary")
 _CONTENT_ID = re.compile(r"[A-Za-z0-9!#$&'*+./=?@^_`{|}~-]{1,128}")
-MAX_CONTENT_TYPE_CHARACTERS = 255
 # What transactional mail attaches. Python's `mimetypes` would read the machine's own tables.
 _TYPES_BY_ENDING = {
     "csv": "text/csv",
@@ -166,7 +169,7 @@ def safe_filename(text: str) -> str:
 
     Never refuses: a name is made safe, `attachment` when nothing is left of it, and its ending is kept.
     """
-    text = UNSAFE_IN_NAMES.sub("", text).replace("/", "_").replace("\\", "_").strip(_EDGES)
+    text = UNSAFE_IN_NAMES.sub("", text).translate(_NOT_IN_FILENAMES).strip(_EDGES)
     if len(text.encode()) <= MAX_FILENAME_OCTETS:
         return text or "attachment"
     stem, dot, ending = text.rpartition(".")

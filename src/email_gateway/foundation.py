@@ -1,0 +1,78 @@
+"""What every process of the fleet stands on: its secrets, its database, its keys; opened and proven in order."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import timedelta
+
+from email_gateway.errors import ConfigurationError, DatabaseUnavailable
+from email_gateway.observe import get_logger
+from email_gateway.secrets import SecretsService
+from email_gateway.settings import Settings
+from email_gateway.store.database import Database
+from email_gateway.store.migrations import require_current
+from email_gateway.vault.keyring import Keyring
+from email_gateway.vault.roots import derive_root
+
+log = get_logger(__name__)
+
+HEARTBEAT_EVERY = timedelta(seconds=60)
+
+
+@dataclass(frozen=True, slots=True)
+class Foundation:
+    """Open and proven; closed by whoever opened it."""
+
+    settings: Settings
+    secrets: SecretsService
+    db: Database
+    keyring: Keyring
+
+
+@contextlib.asynccontextmanager
+async def open_foundation(settings: Settings) -> AsyncIterator[Foundation]:
+    """Fetch the secrets, prove the database durable and current, and prove the root key against it.
+
+    Raises ConfigurationError, WrongRootKey or SchemaMismatch for what an operator must change, and
+    SecretUnavailable or DatabaseUnavailable for what may pass by itself.
+    """
+    secrets = await SecretsService.start(settings)
+    try:
+        db = await Database.connect(database_url(settings, secrets))
+        try:
+            await require_current(db)
+            keyring = await _open_vault(db, secrets)
+            heart = asyncio.create_task(_beat(keyring))
+            try:
+                yield Foundation(settings, secrets, db, keyring)
+            finally:
+                heart.cancel()
+        finally:
+            await db.close()
+    finally:
+        await secrets.close()
+
+
+def database_url(settings: Settings, secrets: SecretsService) -> str:
+    """Return the database's URL: the secret when there is one, else the setting."""
+    secret = secrets.find("database-url")
+    url = secret.value if secret else settings.database_url
+    if not url:
+        raise ConfigurationError("no database: set DATABASE_URL, or run `email-gateway up` for an embedded one")
+    return url
+
+
+async def _open_vault(db: Database, secrets: SecretsService) -> Keyring:
+    key, salt = secrets.get("encryption-key"), secrets.get("encryption-salt")
+    return await Keyring.start(db, derive_root(key.value, salt.value), key.version_id, salt.version_id)
+
+
+async def _beat(keyring: Keyring) -> None:
+    """Say every minute that this process lives and which roots it holds."""
+    while True:
+        await asyncio.sleep(HEARTBEAT_EVERY.total_seconds())
+        try:
+            await keyring.heartbeat()
+        except DatabaseUnavailable as error:
+            log.warning("heartbeat_missed", error=error.code)

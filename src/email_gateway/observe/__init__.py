@@ -1,0 +1,31 @@
+"""What an operator sees of a running process: logs without values, and metrics."""
+
+from email_gateway.observe.logs import bound, configure_logging, get_logger
+from email_gateway.observe.metrics import (
+    ACCEPTED,
+    IN_DOUBT,
+    LATE_RESULTS,
+    OUTCOMES,
+    REGISTRY,
+    RESCUED,
+    SECRET_AGE,
+    SECRET_ALERT,
+    SECRET_REFRESHES,
+    render_metrics,
+)
+
+__all__ = [
+    "ACCEPTED",
+    "IN_DOUBT",
+    "LATE_RESULTS",
+    "OUTCOMES",
+    "REGISTRY",
+    "RESCUED",
+    "SECRET_AGE",
+    "SECRET_ALERT",
+    "SECRET_REFRESHES",
+    "bound",
+    "configure_logging",
+    "get_logger",
+    "render_metrics",
+]
