@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 
 from email_gateway.errors import Conflict, NotFound
 from email_gateway.store.audit import add_audit
-from email_gateway.store.database import Database, Queries
+from email_gateway.store.database import Database, Queries, Record
 from email_gateway.store.queries import load
 
 SQL = load("accounts")
@@ -169,6 +169,6 @@ async def get_generation(db: Queries) -> int:
     return int(row["value"]) if row else 0
 
 
-def _api_key(row: Sequence[object]) -> ApiKey:
+def _api_key(row: Record) -> ApiKey:
     tenant_id, api_key_id, name, prefix, scopes, networks, *moments = row
-    return ApiKey(tenant_id, api_key_id, name, prefix, tuple(scopes), tuple(networks), *moments)  # type: ignore[arg-type]
+    return ApiKey(tenant_id, api_key_id, name, prefix, tuple(scopes), tuple(networks), *moments)

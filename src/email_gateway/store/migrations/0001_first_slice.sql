@@ -335,4 +335,6 @@ CREATE TRIGGER crypto_tombstone_is_append_only BEFORE UPDATE OR DELETE ON crypto
 
 GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO email_gateway_service;
 REVOKE DELETE ON message, delivery, event, audit, crypto_root, crypto_key, crypto_tombstone FROM email_gateway_service;
+-- Wraps are only added; the retirement of a root will bring its own grant.
+REVOKE UPDATE, DELETE ON crypto_key_wrap FROM email_gateway_service;
 GRANT SELECT ON tenant, message, message_tag, attachment, blind_index, delivery, event, idempotency TO email_gateway_tenant;
