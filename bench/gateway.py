@@ -4,14 +4,17 @@ import contextlib
 import json
 import os
 import secrets
+import shutil
 import socket
 import subprocess
 import sys
 import tempfile
 import time
+import urllib.parse
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 from email_gateway.embedded import EmbeddedPostgres
 
@@ -26,12 +29,17 @@ def free_port() -> int:
 
 
 class Gateway:
-    """A running gateway in its parts; each can be started, killed and started again."""
+    """A running gateway in its parts; each can be started, killed and started again.
 
-    def __init__(self, postgres: EmbeddedPostgres, settings: dict[str, str]) -> None:
+    With `logs`, what each process says goes to a file of its own in that folder.
+    """
+
+    def __init__(
+        self, home: Path, postgres: EmbeddedPostgres, settings: dict[str, str], logs: Path | None = None
+    ) -> None:
+        self.home = home
         self.postgres = postgres
         self.port = free_port()
-        self.log = subprocess.DEVNULL
         self.environ = {
             **{name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ},
             "DATABASE_URL": postgres.url,
@@ -44,11 +52,23 @@ class Gateway:
             **settings,
         }
         self.api_key = ""
+        self._logs = logs
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
 
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}/v1"
+
+    @property
+    def secrets(self) -> dict[str, str]:
+        """Everything this gateway must keep to itself, by what it is."""
+        given = {
+            "the database password": urllib.parse.urlsplit(self.postgres.url).password,
+            "the smarthost's password": urllib.parse.urlsplit(self.environ.get("SMTP_URL", "")).password,
+            "an API key": self.api_key,
+        }
+        named = ("ENCRYPTION_KEY", "ENCRYPTION_SALT", "ADMIN_API_KEY")
+        return {name: value for name, value in given.items() if value} | {name: self.environ[name] for name in named}
 
     def prepare(self) -> None:
         """Migrate the database and make a tenant with its key."""
@@ -57,11 +77,21 @@ class Gateway:
 
     def command(self, *arguments: str) -> bytes:
         """Run one of the gateway's commands to its end and return what it printed."""
-        return subprocess.run([*COMMAND, *arguments], env=self.environ, check=True, stdout=subprocess.PIPE).stdout
+        with self._log_of("command") as log:
+            run = subprocess.run(
+                [*COMMAND, *arguments], env=self.environ, check=True, stdout=subprocess.PIPE, stderr=log
+            )
+        return run.stdout
 
-    def start(self, part: str) -> None:
-        """Start `api` or `worker`; the api is awaited until it is ready."""
-        process = subprocess.Popen([*COMMAND, part], env=self.environ, stdout=self.log, stderr=self.log)
+    def start(self, part: str, **settings: str) -> None:
+        """Start `api` or `worker`, with other settings where given; the api is awaited until it is ready."""
+        with self._log_of(part) as log:
+            process = subprocess.Popen(
+                [*COMMAND, part],
+                env={**self.environ, **settings},
+                stdout=log or subprocess.DEVNULL,
+                stderr=subprocess.STDOUT,
+            )
         self._processes[part] = process
         if part == "api":
             await_ready(f"{self.url}/health/readyz", process)
@@ -72,11 +102,21 @@ class Gateway:
         process.kill()
         process.wait()
 
+    def end(self, part: str) -> int:
+        """End a part kindly and return its exit code."""
+        process = self._processes.pop(part)
+        end(process)
+        return process.returncode
+
     def stop(self) -> None:
         """End every part, kindly."""
-        for process in self._processes.values():
-            end(process)
-        self._processes.clear()
+        for part in list(self._processes):
+            self.end(part)
+
+    def _log_of(self, part: str) -> contextlib.AbstractContextManager[IO[bytes] | None]:
+        if self._logs is None:
+            return contextlib.nullcontext()  # errors reach the terminal
+        return tempfile.NamedTemporaryFile(prefix=f"{part}-", suffix=".log", dir=self._logs, delete=False)
 
 
 COMMAND = (sys.executable, "-m", "email_gateway.cli")
@@ -85,12 +125,19 @@ COMMAND = (sys.executable, "-m", "email_gateway.cli")
 @contextlib.contextmanager
 def running(*parts: str, **settings: str) -> Iterator[Gateway]:
     """Start PostgreSQL and these parts of the gateway; stop all of it at the end."""
+    with running_logged(None, *parts, **settings) as gateway:
+        yield gateway
+
+
+@contextlib.contextmanager
+def running_logged(logs: Path | None, /, *parts: str, **settings: str) -> Iterator[Gateway]:
+    """As `running`; what each process says, PostgreSQL too, goes to files in the folder `logs`."""
     with tempfile.TemporaryDirectory(prefix="email-gateway-bench-") as folder:
         home = Path(folder)
         home.chmod(0o755)  # the database's own user must be able to enter
         postgres = EmbeddedPostgres(home)
         postgres.start()
-        gateway = Gateway(postgres, settings)
+        gateway = Gateway(home, postgres, settings, logs)
         try:
             gateway.prepare()
             for part in parts:
@@ -99,6 +146,8 @@ def running(*parts: str, **settings: str) -> Iterator[Gateway]:
         finally:
             gateway.stop()
             postgres.stop()
+            if logs is not None:
+                shutil.copy(home / "postgres.log", logs / f"postgres-{home.name}.log")
 
 
 def await_ready(url: str, process: subprocess.Popen[bytes]) -> None:
@@ -131,7 +180,13 @@ def load(gateway: Gateway, *, count: int, batch: int, connections: int) -> Itera
         [sys.executable, "-m", "bench.load"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
     assert client.stdin and client.stdout
-    plan = {"port": gateway.port, "api_key": gateway.api_key, "count": count, "batch": batch, "connections": connections}
+    plan = {
+        "port": gateway.port,
+        "api_key": gateway.api_key,
+        "count": count,
+        "batch": batch,
+        "connections": connections,
+    }
     client.stdin.write(json.dumps(plan))
     client.stdin.close()
     assert client.stdout.readline() == "ready\n"

@@ -8,6 +8,7 @@ import json
 import sys
 import time
 from collections import deque
+from typing import cast
 
 import uvloop
 
@@ -45,8 +46,7 @@ class Connection(asyncio.Protocol):
         self.statuses: dict[bytes, int] = {}
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's does not inherit from it
         self._next()
 
     def data_received(self, data: bytes) -> None:

@@ -5,6 +5,7 @@ import tempfile
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -13,8 +14,9 @@ from email_gateway.store.database import Database
 from email_gateway.store.migrations import migrate
 from email_gateway.vault.keyring import Keyring
 from email_gateway.vault.roots import derive_root
+from tests.plugins.marks import Watch
 
-pytest_plugins = ["tests.plugins.skips"]
+pytest_plugins = ["tests.plugins.marks", "tests.plugins.skips"]
 
 KEY = "a-test-encryption-key-of-forty-characters"
 SALT = "a-test-encryption-salt-of-forty-character"
@@ -26,7 +28,7 @@ def anyio_backend() -> tuple[str, dict[str, bool]]:
 
 
 @pytest.fixture(scope="session")
-def postgres_url() -> Iterator[str]:
+def postgres_url(watch: Watch) -> Iterator[str]:
     """A PostgreSQL server for the session: TEST_DATABASE_URL, or the embedded one in a fresh home."""
     if url := os.environ.get("TEST_DATABASE_URL"):
         yield url
@@ -36,7 +38,9 @@ def postgres_url() -> Iterator[str]:
         Path(home).chmod(0o755)
         server = EmbeddedPostgres(Path(home))
         try:
-            yield server.start()
+            url = server.start()
+            watch.add("the database password", urlsplit(url).password or "")
+            yield url
         finally:
             server.stop()
 
@@ -73,8 +77,9 @@ async def db(database_url: str) -> AsyncIterator[Database]:
 
 
 @pytest.fixture
-async def keyring(db: Database) -> Keyring:
+async def keyring(db: Database, watch: Watch) -> Keyring:
     """The vault of this test's database, begun with the test root key."""
+    watch.add("the root key's secrets", KEY, SALT)
     return await Keyring.start(db, derive_root(KEY, SALT), "key-version-1", "salt-version-1")
 
 

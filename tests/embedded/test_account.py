@@ -20,7 +20,8 @@ def test_the_mode_bits_of_the_directory_itself_decide(mode: int, reachable: bool
 def test_a_closed_parent_closes_everything_below(open_directory: Path) -> None:
     below = open_directory / "closed" / "open"
     below.mkdir(parents=True)
-    below.chmod(0o755)
+    for directory in (below, below.parent):
+        directory.chmod(0o755)
     assert STRANGER.can_reach(below)
     below.parent.chmod(0o700)
     assert not STRANGER.can_reach(below)

@@ -106,9 +106,7 @@ class Callers:
 async def test_nothing_is_lost_when_worker_api_and_database_are_killed() -> None:
     with (
         capturing_sink() as (port, folder),
-        running(
-            "api", "worker", TRANSPORT="smtp", SMTP_URL=f"smtp://127.0.0.1:{port}?tls=none"
-        ) as gateway,
+        running("api", "worker", TRANSPORT="smtp", SMTP_URL=f"smtp://127.0.0.1:{port}?tls=none") as gateway,
     ):
         callers = Callers(gateway)
         callers.start()

@@ -1,11 +1,13 @@
-"""The programs beside Python that tests drive, the Debian package of each, and where they are looked for."""
+"""The programs beside Python that tests drive, the Debian package of each, and where they are looked for.
+
+`python -m tests.plugins.system_packages` prints the packages that are missing, one a line.
+"""
 
 import shutil
 
 # Debian puts servers in sbin, which is not on a normal user's PATH.
 SEARCH_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
-# tools/system-packages.sh reads these lines too: "program": "package".
 PACKAGES = {
     "redis-server": "redis-server",
     "smtp-sink": "postfix",
@@ -25,3 +27,12 @@ def get_program(name: str) -> str:
     if path is None:
         raise LookupError(f"{name} is not installed (Debian package {PACKAGES[name]}): mark the test needs({name!r})")
     return path
+
+
+def missing_packages() -> list[str]:
+    """List the Debian packages of the programs that are not installed."""
+    return sorted({package for program, package in PACKAGES.items() if find_program(program) is None})
+
+
+if __name__ == "__main__":
+    print("\n".join(missing_packages()))

@@ -110,10 +110,19 @@ class Cluster:
         self._write_private("password", secrets.token_urlsafe(32))
         beside = Path(tempfile.mkdtemp(prefix=BEGUN, dir=self.folder))
         if self.account.is_other:
-            os.chown(beside, self.account.uid, self.account.gid)
+            self._give_away(beside)
         self._run_initdb(programs, beside)
         beside.rename(self.data)
         _flush(self.folder)
+
+    def _give_away(self, directory: Path) -> None:
+        try:
+            os.chown(directory, self.account.uid, self.account.gid)
+        except PermissionError:
+            raise ConfigurationError(
+                f"PostgreSQL does not run as root, and root may not give files to the user {self.account.name} here "
+                "(CAP_CHOWN is missing): run as a normal user, or set DATABASE_URL"
+            ) from None
 
     def _run_initdb(self, programs: Path, beside: Path) -> None:
         password, told = os.pipe()

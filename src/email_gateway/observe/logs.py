@@ -43,7 +43,7 @@ Event = MutableMapping[str, Any]
 Render = Callable[[dict[str, Any]], str]
 
 
-class _Line:
+class Line:
     """The end of a logger's chain: knows the logger's name, writes one finished line."""
 
     lock = threading.Lock()
@@ -53,8 +53,8 @@ class _Line:
         self.name = name
 
     def msg(self, line: str) -> None:
-        stream = _Line.stream or sys.stderr
-        with _Line.lock:
+        stream = Line.stream or sys.stderr
+        with Line.lock:
             try:
                 stream.write(line + "\n")
                 stream.flush()
@@ -82,7 +82,7 @@ def configure_logging(settings_format: str, level: str, stream: TextIO | None = 
     Also takes over uncaught exceptions, whose messages the interpreter would print. Call it once
     per process and before a server starts; start uvicorn with `log_config=None`.
     """
-    _Line.stream = stream
+    Line.stream = stream
     _configure_structlog(settings_format, level)
     root = logging.getLogger()
     root.handlers = [_Handler()]
@@ -101,7 +101,7 @@ def _configure_structlog(settings_format: str, level: str) -> None:
     structlog.configure(
         processors=_chain(settings_format),
         wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
-        logger_factory=_Line,
+        logger_factory=Line,
         cache_logger_on_first_use=False,  # modules make their loggers before a process is configured
     )
 
@@ -116,7 +116,7 @@ def _chain(settings_format: str) -> list[structlog.typing.Processor]:
 
 
 def _finish(render: Render) -> structlog.typing.Processor:
-    def finish(logger: _Line, _method: str, event: Event) -> str:
+    def finish(logger: Line, _method: str, event: Event) -> str:
         error = _take_error(event)
         for unsafe in ("exception", "stack_info", "stack"):
             event.pop(unsafe, None)
@@ -168,7 +168,7 @@ class _Handler(logging.Handler):
     """Takes stdlib records into the same chain, without their text."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        line, level = _Line(record.name), record.levelname.lower()
+        line, level = Line(record.name), record.levelname.lower()
         event: Any = {"exc_info": record.exc_info, "level": level}
         try:
             event["event"] = clean_record(record)

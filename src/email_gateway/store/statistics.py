@@ -105,7 +105,10 @@ async def list_recent(db: Queries, wanted: RecentFilter, *, limit: int) -> tuple
         looked_through,
         LARGEST_LISTED_CONTENT,
     )
-    page = [RecentMessage(*tuple(row)[:-1], tuple(State(s) for s in row["states"] or ())) for row in rows[:limit]]
+    page = []
+    for row in rows[:limit]:
+        facts, states = tuple(row)[:-1], row["states"] or ()
+        page.append(RecentMessage(*facts, tuple(State(state) for state in states)))  # type: ignore[call-arg]
     return page, len(rows) > limit
 
 

@@ -1,0 +1,136 @@
+"""Who is calling: tenants by their API keys, operators by the admin key."""
+
+import asyncio
+import hashlib
+import re
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+
+from email_gateway.api.calls import Call
+from email_gateway.api.clients import client_address, is_allowed
+from email_gateway.api.context import ApiContext
+from email_gateway.errors import Forbidden, GatewayError, RateLimited, Unauthorized
+from email_gateway.observe import get_logger
+from email_gateway.store.accounts import Account, find_account, get_generation, touch_api_key
+from email_gateway.store.database import Database
+from email_gateway.vault.flights import Flights
+
+log = get_logger(__name__)
+
+CACHE_SECONDS = 5.0
+GENERATION_POLL_SECONDS = 1.0
+MAX_CACHED = 10_000
+_KEY = re.compile(rb"eg_[0-9a-f]{8}_[A-Za-z0-9_-]{43}")
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    account: Account
+    until: float
+
+
+class ApiKeys:
+    """The API keys in use, looked up in the database and kept for five seconds at most.
+
+    What is kept is found under the key's hash: no key stands in memory after its request. Keys
+    that the database does not know are not kept; what is not even shaped like a key never gets there.
+    """
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+        self._known: dict[bytes, _Known] = {}
+        self._loads = Flights[bytes, Account | None]()
+        self._generation: int | None = None
+        self._touches: set[asyncio.Task[None]] = set()
+
+    async def authenticate(self, headers: dict[bytes, bytes]) -> Account:
+        """Return whom the request's key speaks for; raises Unauthorized without one, else Forbidden."""
+        key = _api_key(headers)
+        if not _KEY.fullmatch(key):
+            raise Forbidden("the API key is not valid")
+        key_hash = hashlib.sha256(key).digest()
+        known = self._known.get(key_hash)
+        if known is not None and known.until > time.monotonic():
+            return known.account
+        account = await self._loads.join(key_hash, lambda: self._load(key_hash))
+        if account is None:
+            raise Forbidden("the API key is not valid")
+        return account
+
+    async def watch(self) -> None:
+        """Forget all keys whenever the generation row says that one changed; runs until cancelled."""
+        while True:
+            with suppress(GatewayError):  # without the database the five seconds still hold
+                self._compare(await get_generation(self._db))
+            await asyncio.sleep(GENERATION_POLL_SECONDS)
+
+    def _compare(self, generation: int) -> None:
+        if generation != self._generation:
+            self._known.clear()
+            self._generation = generation
+
+    async def _load(self, key_hash: bytes) -> Account | None:
+        # Counted from before the lookup: a key revoked during it is gone five seconds later.
+        until = time.monotonic() + CACHE_SECONDS
+        account = await find_account(self._db, key_hash)
+        if account is None:
+            self._known.pop(key_hash, None)
+            return None
+        if len(self._known) >= MAX_CACHED:
+            self._known.clear()
+        self._known[key_hash] = _Known(account, until)
+        if account.is_touch_due:
+            # Beside the request: when a key was last used is not worth a caller's wait.
+            task = asyncio.create_task(self._touch(account))
+            self._touches.add(task)
+            task.add_done_callback(self._touches.discard)
+        return account
+
+    async def _touch(self, account: Account) -> None:
+        with suppress(GatewayError):
+            await touch_api_key(self._db, account.tenant_id, account.api_key_id)
+
+
+def check_account(call: Call, context: ApiContext, *, full_access: bool) -> None:
+    """Raise Forbidden when the key may not be used from here, or for this."""
+    account = call.account
+    if account is None:
+        raise Unauthorized("send an API key: Authorization: Bearer eg_...")
+    if account.allowed_networks:
+        client = client_address(call.scope, context.settings.trusted_proxies)
+        if not is_allowed(client, account.allowed_networks):
+            raise Forbidden("this API key may not be used from this network")
+    if full_access and not account.has_full_access:
+        raise Forbidden("this API key may only send")
+
+
+async def check_admin(call: Call, context: ApiContext) -> None:
+    """Let only the admin key pass; ten wrong ones a minute from one client, and it has to wait.
+
+    While it waits even the right key is not looked at, or guessing would go on. With no admin key
+    configured every key is wrong.
+    """
+    candidate = call.headers.get(b"x-admin-key")
+    if not candidate:
+        raise Unauthorized("send the admin key in x-admin-key")
+    client = client_address(call.scope, context.settings.trusted_proxies)
+    if wait := await context.limits.admin_wait_seconds(client):
+        raise RateLimited("too many wrong admin keys from this address", wait)
+    if not context.secrets.admin_key_matches(candidate.decode("latin-1")):
+        await context.limits.add_admin_failure(client)
+        log.warning("admin_key_refused", route=call.route)
+        raise Unauthorized("the admin key is not valid")
+
+
+def _api_key(headers: dict[bytes, bytes]) -> bytes:
+    value = headers.get(b"authorization")
+    if value is not None:
+        scheme, _, key = value.partition(b" ")
+        if scheme.lower() != b"bearer" or not key.strip():
+            raise Unauthorized("send the API key as Authorization: Bearer eg_...")
+        return key.strip()
+    key = headers.get(b"x-api-key", b"")
+    if not key:
+        raise Unauthorized("send an API key: Authorization: Bearer eg_...")
+    return key

@@ -1,0 +1,67 @@
+"""What the HTTP interface is given by whoever starts it."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from ipaddress import IPv4Network, IPv6Network
+from typing import Any, Protocol
+
+from email_gateway.api.schemas import Ready
+from email_gateway.limits import Limits
+from email_gateway.store.database import Database
+from email_gateway.store.messages import Acceptor
+from email_gateway.vault.keyring import Keyring
+
+
+class Secrets(Protocol):
+    """The part of `SecretsService` that requests need."""
+
+    @property
+    def health(self) -> str: ...
+    def admin_key_matches(self, candidate: str) -> bool: ...
+    def status(self) -> Mapping[str, Any]: ...
+
+
+class ApiSettings(Protocol):
+    """The settings that requests need."""
+
+    @property
+    def use_secrets_manager(self) -> bool: ...
+    @property
+    def trusted_proxies(self) -> Sequence[IPv4Network | IPv6Network]: ...
+
+
+class Readiness:
+    """The last answer about readiness, at most a second old, found once for all who ask at a time.
+
+    Probes come from every load balancer, and from anyone who likes to.
+    """
+
+    MAX_AGE_SECONDS = 1.0
+
+    def __init__(self) -> None:
+        self._lock = asyncio.Lock()
+        self._ready: Ready | None = None
+        self._until = 0.0
+
+    async def get(self, look: Callable[[], Awaitable[Ready]]) -> Ready:
+        """Return the last answer, or the one that `look` finds now."""
+        async with self._lock:
+            if self._ready is None or time.monotonic() >= self._until:
+                self._ready = await look()
+                self._until = time.monotonic() + self.MAX_AGE_SECONDS
+            return self._ready
+
+
+@dataclass(frozen=True, slots=True)
+class ApiContext:
+    """Everything a request may use. Whoever made the parts closes them, after the server has stopped."""
+
+    settings: ApiSettings
+    db: Database
+    keyring: Keyring
+    secrets: Secrets
+    acceptor: Acceptor
+    limits: Limits
+    readiness: Readiness = field(default_factory=Readiness, repr=False)

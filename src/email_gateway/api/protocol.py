@@ -1,0 +1,147 @@
+"""uvicorn's HTTP protocol with the deadlines and bounds it lacks: slow headers, idle bodies, stalled readers.
+
+A timer for each request would cost every request; instead a connection notes when something last
+happened, and the server looks over its connections once a second (`is_overdue`).
+"""
+
+from enum import Enum
+from typing import Any
+
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+
+from email_gateway.api.problems import make_problem
+
+MAX_HEADER_BYTES = 32 * 1024
+MAX_HEADERS = 100
+
+
+class _Reading(Enum):
+    HEADERS = "headers"
+    BODY = "body"
+    NOTHING = "nothing"
+
+
+class BoundedProtocol(HttpToolsProtocol):
+    """A connection that cannot be held open, or filled, by doing nothing or by doing it slowly."""
+
+    header_seconds = 10.0  # for all of them
+    body_seconds = 30.0  # between two pieces of it
+    write_seconds = 30.0  # without the client taking anything
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._reading = _Reading.HEADERS
+        self._since = self.loop.time()
+        self._header_bytes = 0
+        self._write_paused_at: float | None = None
+
+    def data_received(self, data: bytes) -> None:
+        """Feed the parser, counting what comes before a request's headers are complete."""
+        if self._reading is _Reading.BODY:
+            self._since = self.loop.time()
+        elif self._reading is _Reading.NOTHING and not self._is_answering():
+            self._begin_headers()
+        self._header_bytes = self._header_bytes + len(data) if self._reading is _Reading.HEADERS else 0
+        super().data_received(data)
+        if self._reading is _Reading.HEADERS and self._header_bytes > MAX_HEADER_BYTES:
+            self._refuse(431)
+
+    def on_message_begin(self) -> None:
+        """Start the clock of the headers."""
+        if self._reading is not _Reading.HEADERS:
+            self._begin_headers()
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        """Refuse headers that came in one piece and are too large or too many; then begin the body."""
+        size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
+        if size > MAX_HEADER_BYTES or len(self.headers) > MAX_HEADERS:
+            self._reading = _Reading.NOTHING
+            self._refuse(431)
+            return
+        self._reading = _Reading.BODY
+        self._since = self.loop.time()
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """Ignore what follows a refusal."""
+        if self.cycle is not None:
+            super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """Stop the clock; what takes time now is ours."""
+        self._reading = _Reading.NOTHING
+        if self.cycle is not None:
+            super().on_message_complete()
+
+    def pause_writing(self) -> None:
+        """Note when the client stopped taking its answer."""
+        self._write_paused_at = self.loop.time()
+        super().pause_writing()
+
+    def resume_writing(self) -> None:
+        """Forget it again."""
+        self._write_paused_at = None
+        super().resume_writing()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Release whoever waits for this connection to take more."""
+        self._write_paused_at = None
+        super().connection_lost(exc)
+
+    def is_overdue(self) -> bool:
+        """Tell whether the client has been given all the time it gets."""
+        now = self.loop.time()
+        if self._write_paused_at is not None and now - self._write_paused_at > self.write_seconds:
+            return True
+        if self._reading is _Reading.HEADERS:
+            return now - self._since > self.header_seconds
+        # A body that nobody reads at the moment is late through us.
+        return self._reading is _Reading.BODY and not self.flow.read_paused and now - self._since > self.body_seconds
+
+    def cut_off(self) -> None:
+        """End an overdue connection, with a 408 where no answer has begun."""
+        if self._write_paused_at is not None or (self._is_answering() and self.cycle.response_started):
+            self.transport.abort()
+        elif self._reading is _Reading.HEADERS and self._header_bytes == 0:
+            self.transport.close()  # nothing was ever asked
+        else:
+            self._refuse(408)
+
+    def send_400_response(self, _msg: str) -> None:
+        """Answer what is no HTTP with a problem instead of a line of text."""
+        self._refuse(400)
+
+    def _begin_headers(self) -> None:
+        self._reading = _Reading.HEADERS
+        self._since = self.loop.time()
+        self._header_bytes = 0
+
+    def _is_answering(self) -> bool:
+        cycle: RequestResponseCycle | None = self.cycle  # none before the first request
+        return cycle is not None and not cycle.response_complete
+
+    def _refuse(self, status: int) -> None:
+        if self.transport.is_closing():
+            return
+        body = _REFUSALS[status]
+        self.transport.write(
+            b"%scontent-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n%s"
+            % (STATUS_LINE[status], len(body), body)
+        )
+        self.transport.close()
+
+
+# Below HTTP's requests there is no request_id yet.
+_REFUSALS = {
+    400: make_problem(400, "Not HTTP", "malformed_request", "send HTTP/1.1", ""),
+    408: make_problem(408, "Too slow", "request_timeout", "the request took too long to arrive", ""),
+    431: make_problem(431, "Headers too large", "headers_too_large", "send at most 100 headers of 32 KiB in all", ""),
+}
+
+
+def sweep(connections: set[Any]) -> None:
+    """Cut off every connection that is overdue."""
+    for connection in [one for one in connections if isinstance(one, BoundedProtocol)]:
+        if connection.is_overdue():
+            connection.cut_off()

@@ -1,0 +1,176 @@
+"""Every path of the HTTP interface."""
+
+from functools import cache
+
+from email_gateway.api import dead_letters, health, messages, sending
+from email_gateway.api.calls import DEFAULT_PAGE, MAX_PAGE, Call, Reply
+from email_gateway.api.context import ApiContext
+from email_gateway.api.openapi import build_document
+from email_gateway.api.routing import Access, Query, Route
+from email_gateway.api.schemas import (
+    BatchAccepted,
+    EmailBatch,
+    EmailId,
+    EmailList,
+    EmailView,
+    EventList,
+    Live,
+    Ready,
+    SearchEmails,
+    SendEmail,
+)
+
+
+async def get_openapi(_context: ApiContext, _call: Call) -> Reply:
+    """Return the description of every route of this table."""
+    return Reply(200, _document())
+
+
+@cache
+def _document() -> bytes:
+    return build_document(ROUTES)
+
+
+_LIMIT = Query(
+    "limit",
+    "How many to return.",
+    {"type": "integer", "minimum": 1, "maximum": MAX_PAGE, "default": DEFAULT_PAGE},
+)
+_ID = {"type": "string", "format": "uuid"}
+_PAGE = (_LIMIT, Query("after", "Older than this id.", _ID), Query("before", "Newer than this id.", _ID))
+_IDEMPOTENCY = Query(
+    "Idempotency-Key",
+    "Makes repeating safe for 24 hours: the same key and body answer the same ids.",
+    {"type": "string", "minLength": 1, "maxLength": 256},
+    place="header",
+)
+_VALIDATION = Query(
+    "x-batch-validation",
+    "With `permissive` the valid messages of a batch are accepted without the others.",
+    {"type": "string", "enum": ["strict", "permissive"], "default": "strict"},
+    place="header",
+)
+_DEAD_PAGE = (
+    _LIMIT,
+    Query("after", "Behind this dead letter's id.", {"type": "string"}),
+    Query("tenant_id", "Of this tenant only.", _ID),
+    Query("reason", "Dead for this reason only.", {"type": "string"}),
+    Query("domain", "To this domain only.", {"type": "string"}),
+)
+
+EMAILS = (
+    Route(
+        "POST",
+        "/v1/emails",
+        sending.send_email,
+        Access.SENDING,
+        "Send a message",
+        EmailId,
+        202,
+        SendEmail,
+        parameters=(_IDEMPOTENCY,),
+    ),
+    Route(
+        "POST",
+        "/v1/emails/batch",
+        sending.send_batch,
+        Access.SENDING,
+        "Send up to 100 messages",
+        BatchAccepted,
+        202,
+        list[SendEmail] | EmailBatch,
+        parameters=(_IDEMPOTENCY, _VALIDATION),
+    ),
+    Route("GET", "/v1/emails", messages.list_emails, Access.FULL, "List messages", EmailList, parameters=_PAGE),
+    Route(
+        "POST",
+        "/v1/emails/search",
+        messages.search_emails,
+        Access.FULL,
+        "Find the messages about a person",
+        EmailList,
+        body=SearchEmails,
+    ),
+    Route("GET", "/v1/emails/{email_id}", messages.get_email, Access.FULL, "Read a message", EmailView),
+    Route(
+        "GET",
+        "/v1/emails/{email_id}/events",
+        messages.list_email_events,
+        Access.FULL,
+        "Read a message's history",
+        EventList,
+    ),
+)
+HEALTH = (
+    Route("GET", "/v1/health/livez", health.get_livez, Access.PUBLIC, "Is the process alive", Live),
+    Route("GET", "/v1/health/readyz", health.get_readyz, Access.PUBLIC, "Can mail be accepted", Ready),
+    Route("GET", "/openapi.json", get_openapi, Access.PUBLIC, "This document", dict),
+    Route("GET", "/metrics", health.get_metrics, Access.PUBLIC, "Prometheus metrics, to this machine only", str),
+    Route("GET", "/admin/health", health.get_admin_health, Access.ADMIN, "Health in detail", health.Health),
+)
+DEAD_LETTERS = (
+    Route(
+        "GET",
+        "/admin/dlq",
+        dead_letters.list_dlq,
+        Access.ADMIN,
+        "List dead letters",
+        dead_letters.DeadLetterList,
+        parameters=_DEAD_PAGE,
+    ),
+    Route(
+        "GET",
+        "/admin/dlq/stats",
+        dead_letters.get_dlq_stats,
+        Access.ADMIN,
+        "Count dead letters",
+        dead_letters.DeadLetterStats,
+    ),
+    Route(
+        "POST",
+        "/admin/dlq/retry",
+        dead_letters.retry_dlq,
+        Access.ADMIN,
+        "Retry dead letters by filter",
+        dead_letters.ActDone,
+        body=dead_letters.BulkAct,
+    ),
+    Route(
+        "POST",
+        "/admin/dlq/discard",
+        dead_letters.discard_dlq,
+        Access.ADMIN,
+        "Discard dead letters by filter",
+        dead_letters.ActDone,
+        body=dead_letters.BulkAct,
+    ),
+    Route(
+        "GET",
+        "/admin/dlq/{delivery_id}",
+        dead_letters.get_dlq_delivery,
+        Access.ADMIN,
+        "Show a dead letter",
+        dead_letters.DeadLetterDetail,
+    ),
+    Route(
+        "POST",
+        "/admin/dlq/{delivery_id}/retry",
+        dead_letters.retry_dlq_delivery,
+        Access.ADMIN,
+        "Retry a dead letter",
+        dead_letters.ActDone,
+        body=dead_letters.SingleAct,
+        is_body_optional=True,
+    ),
+    Route(
+        "POST",
+        "/admin/dlq/{delivery_id}/discard",
+        dead_letters.discard_dlq_delivery,
+        Access.ADMIN,
+        "Discard a dead letter",
+        dead_letters.ActDone,
+        body=dead_letters.SingleAct,
+        is_body_optional=True,
+    ),
+)
+ROUTES = (*EMAILS, *HEALTH, *DEAD_LETTERS)

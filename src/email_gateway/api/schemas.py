@@ -1,0 +1,235 @@
+"""What callers send and receive: these declarations decode, validate, encode and document /v1."""
+
+from datetime import datetime
+from typing import Annotated, Literal
+from uuid import UUID
+
+import msgspec
+from msgspec import Meta
+
+MAX_RECIPIENTS = 50
+MAX_TAGS = 75
+MAX_BATCH = 100
+MAX_ATTACHMENTS = 100
+MAX_HEADERS = 100
+MIN_LIFETIME_SECONDS = 60
+MAX_LIFETIME_SECONDS = 14 * 24 * 3600
+
+ADDRESS_LIST = "One address or a list of them, each `user@example.com` or `Name <user@example.com>`."
+
+
+class BufferJson(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Bytes as Node's `JSON.stringify` writes a Buffer."""
+
+    type: Literal["Buffer"]
+    data: list[int]
+
+
+class AttachmentInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A file to attach. It is sent in `content`; nothing is ever fetched."""
+
+    content: Annotated[
+        str | list[int] | BufferJson,
+        Meta(description="The file in base64, as a list of byte values, or as Node's Buffer JSON."),
+    ]
+    filename: Annotated[str, Meta(description="The name that the recipient sees.", max_length=1000)]
+    content_type: Annotated[str | None, Meta(description="Guessed from the file name's ending when left out.")] = None
+    content_id: Annotated[str | None, Meta(description="For `cid:` links of the HTML.")] = None
+    inline_content_id: Annotated[str | None, Meta(description="Another name of `content_id`.")] = None
+
+
+class Tag(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A label kept in clear, for filters and statistics: put nothing personal here."""
+
+    name: Annotated[str, Meta(description="1 to 256 ASCII letters, digits, `_` and `-`.", max_length=256)]
+    value: Annotated[str, Meta(description="1 to 256 ASCII letters, digits, `_` and `-`.", max_length=256)]
+
+
+class Person(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The person the message is about, so that it can be found again."""
+
+    tax_id: Annotated[str | None, Meta(description="A CPF or CNPJ, with or without punctuation.")] = None
+    name: Annotated[str, Meta(max_length=256)] | None = None
+    external_id: Annotated[str, Meta(description="Your own id of the person.", max_length=256)] | None = None
+
+
+class SendEmail(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename={"sender": "from"}):
+    """One message to send."""
+
+    sender: Annotated[str | list[str], Meta(description="`user@example.com` or `Name <user@example.com>`.")]
+    to: Annotated[str | list[str], Meta(description=ADDRESS_LIST)]
+    subject: Annotated[str, Meta(description="At most 998 characters.", max_length=998)]
+    html: Annotated[str | None, Meta(description="The HTML body; this or `text` is required.")] = None
+    text: Annotated[str | None, Meta(description="The plain text body; this or `html` is required.")] = None
+    cc: Annotated[str | list[str] | None, Meta(description=ADDRESS_LIST)] = None
+    bcc: Annotated[str | list[str] | None, Meta(description=ADDRESS_LIST)] = None
+    reply_to: Annotated[str | list[str] | None, Meta(description=ADDRESS_LIST)] = None
+    headers: Annotated[dict[str, str] | None, Meta(description="Headers of your own.")] = None
+    attachments: Annotated[
+        list[AttachmentInput] | None, Meta(description="Files; with the bodies at most 40 MiB once in base64.")
+    ] = None
+    tags: Annotated[list[Tag] | None, Meta(description="At most 75, each name once.")] = None
+    recipient: Annotated[Person | None, Meta(description="The person the message is about.")] = None
+    on_doubt: Annotated[
+        Literal["resend", "hold"] | None,
+        Meta(
+            description="When a server's answer to the whole message was lost: `resend` may send it twice, "
+            "`hold` leaves it to an operator."
+        ),
+    ] = None
+    expires_after: (
+        Annotated[
+            int,
+            Meta(
+                description="Seconds after which it is no longer worth sending, such as a one-time code.",
+                ge=MIN_LIFETIME_SECONDS,
+                le=MAX_LIFETIME_SECONDS,
+            ),
+        ]
+        | None
+    ) = None
+
+
+class EmailBatch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A batch as an object; a bare list is the same."""
+
+    emails: list[SendEmail]
+
+
+class RawBatch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A batch whose members are still to be decoded one by one."""
+
+    emails: list[msgspec.Raw]
+
+
+class SearchEmails(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Whose messages to find: exactly one of `tax_id`, `address` and `external_id`."""
+
+    tax_id: str | None = None
+    address: str | None = None
+    external_id: Annotated[str, Meta(max_length=256)] | None = None
+    limit: Annotated[int, Meta(ge=1, le=100)] = 20
+    after: UUID | None = None
+    before: UUID | None = None
+
+
+class EmailId(msgspec.Struct, frozen=True):
+    """The id of an accepted message."""
+
+    id: str
+
+
+class BatchFault(msgspec.Struct, frozen=True):
+    """A member of a permissive batch that was not accepted, by its position."""
+
+    index: int
+    message: str
+
+
+class BatchAccepted(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The accepted messages of a batch in their order; `errors` only when some were not."""
+
+    data: list[EmailId]
+    errors: list[BatchFault] = []
+
+
+class DeliveryView(msgspec.Struct, frozen=True):
+    """How far a message has come for one recipient."""
+
+    recipient: str
+    state: Literal["queued", "sending", "delivered", "bounced", "expired", "suppressed", "cancelled", "dead"]
+    attempts: int
+    next_attempt_at: datetime | None
+    finished_at: datetime | None
+    reason: str | None
+    code: int | None
+
+
+class PersonView(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The person a message is about; the tax id is masked."""
+
+    tax_id: str | None = None
+    name: str | None = None
+    external_id: str | None = None
+
+
+class EmailSummary(msgspec.Struct, frozen=True, kw_only=True, rename={"sender": "from"}):
+    """A message in a list: everything but its bodies."""
+
+    object: Literal["email"] = "email"
+    id: str
+    message_id: Annotated[str, Meta(description="The Message-ID header.")]
+    sender: str
+    to: list[str]
+    cc: list[str]
+    bcc: list[str]
+    reply_to: list[str]
+    subject: str
+    created_at: datetime
+    scheduled_at: datetime | None = None
+    last_event: Literal["queued", "delivered", "bounced", "suppressed", "canceled", "failed"]
+    tags: list[Tag]
+    deliveries: list[DeliveryView]
+    person: PersonView | None = None
+
+
+class EmailView(EmailSummary, frozen=True, kw_only=True):
+    """A message with its bodies."""
+
+    html: str | None
+    text: str | None
+    expires_at: datetime
+    size: int
+    attachment_count: int
+
+
+class EmailList(msgspec.Struct, frozen=True):
+    """A page of messages, newest first."""
+
+    has_more: bool
+    data: list[EmailSummary]
+    object: Literal["list"] = "list"
+
+
+class EventView(msgspec.Struct, frozen=True):
+    """One fact in a message's history."""
+
+    id: str
+    type: str
+    created_at: datetime
+    recipient: str | None
+    attempt: int | None
+    stage: str | None
+    reason: str | None
+    code: int | None
+    enhanced: Annotated[str | None, Meta(description="The enhanced status code (RFC 3463).")]
+    reply: Annotated[str | None, Meta(description="What the receiving server said.")]
+
+
+class EventList(msgspec.Struct, frozen=True):
+    """A message's history, oldest first."""
+
+    data: list[EventView]
+    has_more: bool = False
+    object: Literal["list"] = "list"
+
+
+class Live(msgspec.Struct, frozen=True):
+    """The process runs."""
+
+    status: Literal["alive"] = "alive"
+
+
+class Checks(msgspec.Struct, frozen=True, rename="camel"):
+    """What readiness looked at, in words."""
+
+    secrets_manager: Literal["ok", "degraded", "disabled"]
+    database: Literal["ok", "unavailable"]
+    redis: Literal["ok", "unavailable", "disabled"]
+
+
+class Ready(msgspec.Struct, frozen=True):
+    """Whether mail can be accepted: `degraded` still accepts, `unhealthy` does not."""
+
+    status: Literal["healthy", "degraded", "unhealthy"]
+    checks: Checks

@@ -1,0 +1,113 @@
+"""The api process: settings become the HTTP interface and the dashboard, served on sockets until told to stop."""
+
+import asyncio
+import contextlib
+import ipaddress
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from ipaddress import IPv4Network, IPv6Network
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.responses import RedirectResponse
+from starlette.routing import Mount
+
+from email_gateway.api import Api, ApiContext, build_api
+from email_gateway.api.clients import client_address, is_within
+from email_gateway.api.server import make_server
+from email_gateway.dashboard import DashboardContext, build_dashboard
+from email_gateway.foundation import Foundation, open_foundation
+from email_gateway.limits import Limits
+from email_gateway.observe import get_logger
+from email_gateway.settings import DEPLOYED, Settings
+from email_gateway.store.messages import Acceptor
+
+log = get_logger(__name__)
+
+DASHBOARD = "/dashboard"
+
+Scope = dict[str, Any]
+Network = IPv4Network | IPv6Network
+
+
+async def run_api(settings: Settings, sockets: Sequence[socket.socket], stop: asyncio.Event) -> None:
+    """Serve the API and the dashboard until `stop` is set, then answer what has been asked and return."""
+    async with open_foundation(settings) as foundation, open_site(foundation, _url_of(sockets[0])) as site:
+        server = make_server(site)
+        stopping = asyncio.create_task(_stop_when(stop, server.stop))
+        log.info("api_ready", port=sockets[0].getsockname()[1])
+        try:
+            await server.serve(sockets=list(sockets))
+        finally:
+            stopping.cancel()
+        log.info("api_stopped")
+
+
+@contextlib.asynccontextmanager
+async def open_site(foundation: Foundation, url: str) -> AsyncIterator["Site"]:
+    """Put the API and the dashboard on a foundation; what was accepted is stored before this closes."""
+    settings, secrets = foundation.settings, foundation.secrets
+    redis = secrets.find("redis-url")
+    limits = Limits(redis.value if redis else settings.redis_url)
+    acceptor = Acceptor(foundation.db)
+    api = build_api(ApiContext(settings, foundation.db, foundation.keyring, secrets, acceptor, limits))
+    dashboard = build_dashboard(
+        DashboardContext(
+            foundation.db,
+            foundation.keyring,
+            secrets,
+            has_inbox=settings.transport == "inbox",
+            api_url=f"{url}/v1",
+            requires_https=settings.app_env in DEPLOYED,
+        )
+    )
+    try:
+        yield Site(api, dashboard, settings.trusted_proxies)
+    finally:
+        await acceptor.close()
+        await limits.close()
+
+
+class Site:
+    """One ASGI application: the dashboard under /dashboard, the API for every other path.
+
+    The API reads the headers of proxies itself; for the dashboard this says who is in front.
+    """
+
+    def __init__(self, api: Api, dashboard: Starlette, trusted_proxies: Sequence[Network]) -> None:
+        self._api = api
+        self._pages = Starlette(routes=[Mount(DASHBOARD, app=dashboard)])
+        self._trusted = trusted_proxies
+
+    async def __call__(self, scope: Scope, receive: Callable[..., Awaitable[Any]], send: Callable[..., Any]) -> None:
+        path = scope.get("path", "")
+        if scope["type"] != "http" or not _is_page(path):
+            await self._api(scope, receive, send)
+        elif path in ("/", DASHBOARD):
+            await RedirectResponse(f"{DASHBOARD}/", status_code=303)(scope, receive, send)
+        else:
+            await self._pages(_seen_through(scope, self._trusted), receive, send)
+
+
+def _is_page(path: str) -> bool:
+    return path in ("/", DASHBOARD) or path.startswith(f"{DASHBOARD}/")
+
+
+def _seen_through(scope: Scope, trusted: Sequence[Network]) -> Scope:
+    """Return the request as the browser made it, where a trusted proxy passed it on."""
+    peer = scope.get("client")
+    if not trusted or not peer or not is_within(ipaddress.ip_address(peer[0]), trusted):
+        return scope
+    schemes = [value for name, value in scope["headers"] if name == b"x-forwarded-proto"]
+    is_https = schemes[-1:] == [b"https"]
+    return {**scope, "client": (client_address(scope, trusted), 0), "scheme": "https" if is_https else scope["scheme"]}
+
+
+async def _stop_when(stop: asyncio.Event, act: Callable[[], None]) -> None:
+    await stop.wait()
+    act()
+
+
+def _url_of(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"

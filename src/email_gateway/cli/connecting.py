@@ -1,0 +1,87 @@
+"""How a command finds the gateway it is about: its database, its address, and what is kept in the home."""
+
+import contextlib
+import os
+import pwd
+import secrets
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+from email_gateway.cli.exits import CommandFailed
+from email_gateway.embedded import default_home
+from email_gateway.observe import configure_logging
+from email_gateway.secrets import SecretName, SecretsService
+from email_gateway.settings import Settings, load_settings
+from email_gateway.store.database import Database
+from email_gateway.up.home import Home
+
+KEYS = ("ENCRYPTION_KEY", "ENCRYPTION_SALT", "ADMIN_API_KEY")
+
+
+def load_without_keys() -> Settings:
+    """Read the settings for a command that opens and seals nothing: the keys need not be set."""
+    # Values that nobody knows, and that count only where the environment has none.
+    settings = load_settings(generated={name: secrets.token_urlsafe(32) for name in KEYS})
+    configure_logging(settings.log_format, settings.log_level)
+    return settings
+
+
+def open_home(home: Path | None) -> Home:
+    """Return the home that was named, or the usual one; nothing is made."""
+    return Home(home or default_home())
+
+
+async def find_database_url(home: Path | None) -> str:
+    """Return the database's URL: of the running `up` when its home was named, else as the api and the workers find it.
+
+    Raises CommandFailed when there is none.
+    """
+    settings = load_without_keys()
+    runtime = open_home(home).find_runtime()
+    configured = await _find_configured_url(settings) if home is None or runtime is None else None
+    if configured and home is None:
+        return configured
+    if runtime is not None:
+        return runtime.database_url
+    raise CommandFailed(
+        f"there is no database to talk to: no gateway runs in {open_home(home).path}"
+        + ("" if configured else ", and DATABASE_URL is not set"),
+        "start `email-gateway up`, name the --home of one that runs, or set DATABASE_URL",
+    )
+
+
+async def _find_configured_url(settings: Settings) -> str | None:
+    service = await SecretsService.start(settings)
+    try:
+        secret = service.find(SecretName.DATABASE_URL)
+        return secret.value if secret else None
+    finally:
+        await service.close()
+
+
+@contextlib.asynccontextmanager
+async def open_database(home: Path | None) -> AsyncIterator[Database]:
+    """Connect to the gateway's database for the length of a command."""
+    db = await Database.connect(await find_database_url(home), pool_size=1)
+    try:
+        yield db
+    finally:
+        await db.close()
+
+
+def find_api_url(home: Path | None) -> str:
+    """Return the API's address: of the running `up`, else as the settings have it. It ends in /v1."""
+    settings = load_without_keys()
+    runtime = open_home(home).find_runtime()
+    if runtime is not None and (home is not None or not settings.database_url):
+        return runtime.api_url
+    host = f"[{settings.api_host}]" if ":" in settings.api_host else settings.api_host
+    return f"http://{host}:{settings.api_port}/v1"
+
+
+def name_of_user() -> str:
+    """Return who runs the command, for the audit."""
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return f"user {os.getuid()}"

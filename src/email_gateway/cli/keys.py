@@ -1,0 +1,100 @@
+"""`email-gateway keys`: the state of the vault, which is names and counts and never a key."""
+
+import asyncio
+
+import typer
+
+from email_gateway.cli.connecting import open_database
+from email_gateway.cli.options import AsJson, HomeDir, examples
+from email_gateway.cli.printing import print_json, print_table
+from email_gateway.vault.status import KeyStatus, read_key_status
+
+app = typer.Typer(
+    add_completion=False,
+    rich_markup_mode="markdown",
+    no_args_is_help=True,
+    help="Look at the keys that mail is sealed with.",
+)
+
+PURPOSES = {1: "field", 2: "index"}
+
+
+@app.callback()
+def describe() -> None:
+    """Look at the keys that mail is sealed with."""
+
+
+@app.command(epilog=examples("email-gateway keys status"))
+def status(home: HomeDir = None, as_json: AsJson = False) -> None:
+    """Show the root keys, how many data keys each opens, and which processes hold them.
+
+    A root key may go only when every live data key has a wrap under another one.
+    """
+    found = asyncio.run(_read(home))
+    if as_json:
+        print_json(as_plain(found))
+    else:
+        _print(found)
+
+
+async def _read(home: HomeDir) -> KeyStatus:
+    async with open_database(home) as db:
+        return await read_key_status(db)
+
+
+def as_plain(found: KeyStatus) -> dict[str, object]:
+    """Return the status for machines; ids in hex."""
+    return {
+        "roots": [
+            {
+                "root_id": one.root.root_id,
+                "state": one.root.state,
+                "wraps": one.wraps,
+                "key_version_id": one.root.key_version_id,
+                "salt_version_id": one.root.salt_version_id,
+                "created_at": one.root.created_at,
+                "activated_at": one.root.activated_at,
+                "retired_at": one.root.retired_at,
+            }
+            for one in found.roots
+        ],
+        "data_keys": [
+            {"purpose": PURPOSES[purpose], "state": state, "count": count}
+            for (purpose, state), count in sorted(found.keys.items())
+        ],
+        "live_keys": found.live_keys,
+        "processes": [
+            {
+                "instance": one.instance,
+                "release": one.release,
+                "roots_held": [root.hex() for root in one.roots_held],
+                "seen_at": one.seen_at,
+            }
+            for one in found.instances
+        ],
+    }
+
+
+def _print(found: KeyStatus) -> None:
+    print_table(
+        f"Root keys (of {found.live_keys} live data keys each opens so many)",
+        ["root", "state", "opens", "key version", "salt version", "active since"],
+        [
+            (one.root.root_id.hex(), one.root.state, one.wraps, one.root.key_version_id, one.root.salt_version_id,
+             one.root.activated_at)
+            for one in found.roots
+        ],
+    )  # fmt: skip
+    print_table(
+        "Data keys",
+        ["purpose", "state", "count"],
+        [(PURPOSES[purpose], state, count) for (purpose, state), count in sorted(found.keys.items())],
+    )
+    print_table(
+        "Processes seen lately",
+        ["instance", "release", "roots held", "seen"],
+        [
+            (one.instance, one.release, [root.hex()[:8] for root in one.roots_held], one.seen_at)
+            for one in found.instances
+        ],
+    )

@@ -1,0 +1,43 @@
+"""What the dashboard is given by whoever mounts it."""
+
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from email_gateway.dashboard.attempts import LoginAttempts
+from email_gateway.dashboard.figures import Figures
+from email_gateway.store.database import Database
+from email_gateway.vault.keyring import Keyring
+
+ADMIN_KEY = "admin-api-key"
+
+
+class Valued(Protocol):
+    """A secret with its value, as `SecretsService.get` returns it."""
+
+    @property
+    def value(self) -> str: ...
+
+
+class AdminKey(Protocol):
+    """The part of `SecretsService` that logins need."""
+
+    def admin_key_matches(self, candidate: str) -> bool: ...
+    def get(self, name: str) -> Valued: ...
+
+
+@dataclass(frozen=True, slots=True)
+class DashboardContext:
+    """What the pages read from; `has_inbox` shows the development inbox in clear.
+
+    `api_url` ends in /v1 and stands in the first steps of an empty gateway. With `requires_https` a
+    login that came neither over https nor from this machine is refused.
+    """
+
+    db: Database
+    keyring: Keyring
+    secrets: AdminKey
+    has_inbox: bool
+    api_url: str
+    requires_https: bool = False
+    attempts: LoginAttempts = field(default_factory=LoginAttempts)
+    figures: Figures = field(default_factory=Figures)

@@ -1,0 +1,108 @@
+"""One attempt: the sealed message opened, composed and handed to a transport; what came of it returned."""
+
+import asyncio
+from uuid import UUID
+
+import msgspec
+
+from email_gateway.delivery.outgoing import LARGE_OCTETS, OutgoingMail, Reached, Transport
+from email_gateway.errors import DatabaseUnavailable, KeyUnavailable, NotFound, Tampered
+from email_gateway.mail.compose import compose
+from email_gateway.mail.content import Attachment, Content
+from email_gateway.mail.deliveries import Claims, Outcome, Verdict
+from email_gateway.mail.encoding import InvalidValue
+from email_gateway.observe import get_logger
+from email_gateway.store.database import Database
+from email_gateway.store.messages import get_sealed_content, list_sealed_attachments
+from email_gateway.vault.keyring import Keyring
+
+log = get_logger(__name__)
+
+STAGE = "content"  # where an attempt stands before it meets a server
+
+_CONTENT = msgspec.msgpack.Decoder(Content)
+_ATTACHMENT = msgspec.msgpack.Decoder(Attachment)
+
+
+class Unreadable(Exception):
+    """What is stored cannot become a mail; `reason` is a stable word."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class Delivery:
+    """Attempts deliveries over one transport. It writes no state: the outcomes say what to write."""
+
+    def __init__(self, transport: Transport, keyring: Keyring, db: Database) -> None:
+        self._transport = transport
+        self._keyring = keyring
+        self._db = db
+
+    async def attempt(self, claims: Claims, reached: Reached) -> list[Outcome]:
+        """Try once to deliver one message to its claimed recipients; return an outcome for each.
+
+        Raises ClaimLost when `reached` does: then nothing was sent.
+        """
+        try:
+            mail = await self._prepare(claims)
+            return await self._transport.send(mail, reached)
+        except Unreadable as unreadable:
+            log.error("message_unreadable", message_id=str(claims.message_id), reason=unreadable.reason)
+            return _settle(claims, Verdict.UNREADABLE, unreadable.reason)
+        except (KeyUnavailable, DatabaseUnavailable) as error:
+            # Before the dot, or a transport would have answered: nothing was sent.
+            log.warning("attempt_deferred", message_id=str(claims.message_id), error=error.code)
+            return _settle(claims, Verdict.DEFERRED, error.code)
+
+    async def _prepare(self, claims: Claims) -> OutgoingMail:
+        try:
+            content, attachments = await self._read(claims)
+            recipients = tuple(content.envelope[claim.recipient] for claim in claims.each)
+            raw = await _compose(content, attachments, claims)
+        except Tampered:
+            raise Unreadable("tampered") from None
+        except NotFound:
+            raise Unreadable("content_missing") from None
+        except (msgspec.MsgspecError, UnicodeError, IndexError, InvalidValue):
+            # What they say quotes the content.
+            raise Unreadable("malformed") from None
+        return OutgoingMail(claims, content.sender.email, recipients, raw)
+
+    async def _read(self, claims: Claims) -> tuple[Content, list[Attachment]]:
+        sealed = claims.sealed
+        if sealed is None:
+            sealed = await get_sealed_content(self._db, claims.tenant_id, claims.message_id)
+        content = _CONTENT.decode(await self._open(claims, "message.content", claims.message_id, sealed))
+        attachments = []
+        if claims.attachment_count:
+            for attachment_id, sealed in await list_sealed_attachments(self._db, claims.tenant_id, claims.message_id):
+                opened = await self._open(claims, "attachment.content", attachment_id, sealed)
+                attachments.append(_ATTACHMENT.decode(opened))
+        if len(attachments) != claims.attachment_count:
+            raise Unreadable("attachment_missing")
+        return content, attachments
+
+    async def _open(self, claims: Claims, field: str, row_id: UUID, sealed: bytes) -> bytes:
+        is_large = len(sealed) > LARGE_OCTETS
+        open_now = self._keyring.open_now
+        opened = (
+            await asyncio.to_thread(open_now, claims.tenant_id, field, row_id, sealed)
+            if is_large
+            else open_now(claims.tenant_id, field, row_id, sealed)
+        )
+        return await self._keyring.open(claims.tenant_id, field, row_id, sealed) if opened is None else opened
+
+
+async def _compose(content: Content, attachments: list[Attachment], claims: Claims) -> bytes:
+    size = sum(len(a.data) for a in attachments) + len(content.html or "") + len(content.text or "")
+
+    def write() -> bytes:
+        return compose(content, attachments, message_id=claims.message_id, created_at=claims.created_at)
+
+    return await asyncio.to_thread(write) if size > LARGE_OCTETS else write()
+
+
+def _settle(claims: Claims, verdict: Verdict, reason: str) -> list[Outcome]:
+    return [Outcome(claim, verdict, STAGE, reason) for claim in claims.each]

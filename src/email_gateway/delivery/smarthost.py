@@ -1,0 +1,170 @@
+"""The `smtp` transport: mail leaves through a smarthost, over connections that are kept."""
+
+import asyncio
+import ssl
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from uuid import UUID
+
+from email_gateway.delivery.data import encode_data
+from email_gateway.delivery.outgoing import LARGE_OCTETS, OutgoingMail, Reached
+from email_gateway.delivery.pool import Pool, PoolLimits
+from email_gateway.delivery.replies import Stage, classify
+from email_gateway.delivery.reply_parser import Reply
+from email_gateway.delivery.sessions import Terms, open_session
+from email_gateway.delivery.smtp import ConversationFailed, InvalidArgument, SmtpConnection
+from email_gateway.delivery.target import SmtpTarget, Timeouts
+from email_gateway.mail.deliveries import Claim, Claims, Outcome, Phase, Verdict
+from email_gateway.observe import get_logger
+
+log = get_logger(__name__)
+
+# What a connection that idled too long answers to its first command, having sent nothing on.
+STALE = frozenset({"connection_lost", "service_closing"})
+
+
+class SmtpTransport:
+    """Hands mail to a smarthost, each message in one transaction with all its recipients.
+
+    `find_target` is asked before every new connection, so that a rotated password is used without
+    a restart. `trust` replaces the system's certificate authorities.
+    """
+
+    def __init__(
+        self,
+        find_target: Callable[[], SmtpTarget],
+        *,
+        timeouts: Timeouts | None = None,
+        limits: PoolLimits | None = None,
+        trust: ssl.SSLContext | None = None,
+    ) -> None:
+        self._timeouts = timeouts or Timeouts()
+        terms = Terms(self._timeouts, trust)
+        self._pool = Pool(lambda until: open_session(find_target(), terms, until), limits or PoolLimits())
+
+    async def send(self, mail: OutgoingMail, reached: Reached) -> list[Outcome]:
+        """Hold one conversation and return an outcome for each claim.
+
+        A connection that was kept and turns out to be dead before the transaction began is
+        replaced once by a new one.
+        """
+        until = time.monotonic() + self._timeouts.attempt.total_seconds()
+        is_large = len(mail.raw) > LARGE_OCTETS
+        data = await asyncio.to_thread(encode_data, mail.raw) if is_large else encode_data(mail.raw)
+        conversation = Conversation(mail, data, reached)
+        try:
+            if not await self._converse(conversation, until):
+                await self._converse(conversation, until, fresh=True)
+        except ConversationFailed as failed:
+            log.warning("smtp_failed", stage=failed.stage, reason=failed.reason, smtp_code=_code(failed.reply))
+            conversation.settle_rest(failed)
+        return conversation.outcomes
+
+    async def close(self) -> None:
+        """Say QUIT on every idle connection."""
+        await self._pool.close()
+
+    async def _converse(self, conversation: "Conversation", until: float, *, fresh: bool = False) -> bool:
+        """Hold the conversation; False when the connection was kept from before and had died meanwhile."""
+        async with self._pool.connection(until, fresh=fresh) as connection:
+            was_kept = connection.messages > 0
+            try:
+                await conversation.run(connection)
+            except ConversationFailed as failed:
+                if was_kept and not fresh and failed.stage is Stage.MAIL and failed.reason in STALE:
+                    connection.abort()
+                    return False
+                raise
+        return True
+
+
+class Conversation:
+    """One message to its recipients over one connection; settles every claim exactly once."""
+
+    def __init__(self, mail: OutgoingMail, data: bytes, reached: Reached) -> None:
+        self._mail = mail
+        self._data = data
+        self._reached = reached
+        self._settled: dict[UUID, Outcome] = {}
+
+    @property
+    def outcomes(self) -> list[Outcome]:
+        """The outcome of each claim, in the order of the claims."""
+        return [self._settled[claim.token] for claim in self._mail.claims.each]
+
+    async def run(self, connection: SmtpConnection) -> None:
+        """Send the message; raises ConversationFailed, and what `reached` raises."""
+        await self._reached(self._mail.claims, Phase.CONNECTED)
+        accepted = await self._name_recipients(connection)
+        if accepted is None:
+            return
+        await self._reached(accepted, Phase.RCPT_OK)
+        await connection.data()
+        await connection.send(self._data)
+        lease_end = await self._reached(accepted, Phase.DOT_PENDING)
+        if time.monotonic() >= lease_end:
+            # This process slept past its claim: another worker may be sending by now.
+            raise ConversationFailed(Stage.DATA, "lease_ended")
+        reply = await connection.dot()
+        for claim in accepted.each:
+            self._settle(claim, Stage.DOT, reply)
+
+    def settle_rest(self, failed: ConversationFailed) -> None:
+        """Settle the claims that have no outcome yet with what ended the conversation."""
+        # After the dot only an answer says that the message was not taken.
+        is_in_doubt = failed.stage is Stage.DOT and failed.reply is None
+        verdict = Verdict.IN_DOUBT if is_in_doubt else Verdict.DEFERRED
+        for claim in self._unsettled():
+            self._add(claim, verdict, failed.stage, failed.reason, failed.reply)
+
+    async def _name_recipients(self, connection: SmtpConnection) -> Claims | None:
+        """Say MAIL and RCPT, settle who is refused, and return the claims of those who are not."""
+        limit = connection.size_limit
+        if limit is not None and len(self._mail.raw) > limit:
+            for claim in self._mail.claims.each:
+                self._add(claim, Verdict.BOUNCED, Stage.MAIL, "message_too_large")
+            return None
+        try:
+            reply = await connection.mail(self._mail.sender, len(self._mail.raw))
+        except InvalidArgument:
+            raise ConversationFailed(Stage.MAIL, "address_invalid") from None
+        if not reply.is_positive:
+            for claim in self._mail.claims.each:
+                self._settle(claim, Stage.MAIL, reply)
+            return None
+        for claim, recipient in zip(self._mail.claims.each, self._mail.recipients, strict=True):
+            await self._name(connection, claim, recipient)
+        accepted = self._unsettled()
+        return replace(self._mail.claims, each=accepted) if accepted else None
+
+    async def _name(self, connection: SmtpConnection, claim: Claim, recipient: str) -> None:
+        try:
+            reply = await connection.rcpt(recipient)
+        except InvalidArgument:
+            self._add(claim, Verdict.BOUNCED, Stage.RCPT, "address_invalid")
+            return
+        if not reply.is_positive:
+            self._settle(claim, Stage.RCPT, reply)
+
+    def _unsettled(self) -> tuple[Claim, ...]:
+        return tuple(claim for claim in self._mail.claims.each if claim.token not in self._settled)
+
+    def _settle(self, claim: Claim, stage: Stage, reply: Reply) -> None:
+        verdict, reason = classify(stage, reply)
+        self._add(claim, verdict, stage, reason, reply)
+
+    def _add(self, claim: Claim, verdict: Verdict, stage: Stage, reason: str, reply: Reply | None = None) -> None:
+        self._settled[claim.token] = Outcome(
+            claim=claim,
+            verdict=verdict,
+            stage=stage.value,
+            reason=reason,
+            code=_code(reply),
+            enhanced=reply.enhanced if reply else None,
+            reply=reply.text if reply else None,
+        )
+
+
+def _code(reply: Reply | None) -> int | None:
+    return reply.code if reply else None

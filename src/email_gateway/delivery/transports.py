@@ -1,0 +1,71 @@
+"""Which transport the settings ask for, opened and closed."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+from email_gateway.delivery.inbox import InboxTransport
+from email_gateway.delivery.outgoing import Transport
+from email_gateway.delivery.smarthost import SmtpTransport
+from email_gateway.delivery.target import SmtpTarget, parse_smtp_url
+from email_gateway.errors import ConfigurationError
+from email_gateway.observe import get_logger
+from email_gateway.secrets import SecretsService
+from email_gateway.settings import Settings
+from email_gateway.store.database import Database
+from email_gateway.vault.keyring import Keyring
+
+log = get_logger(__name__)
+
+
+@asynccontextmanager
+async def open_transport(
+    settings: Settings, secrets: SecretsService, db: Database, keyring: Keyring
+) -> AsyncIterator[Transport]:
+    """Open the transport that was chosen, and close it at the end.
+
+    Raises ConfigurationError for `smtp` without a usable URL of the smarthost.
+    """
+    transport = _make(settings, secrets, db, keyring)
+    try:
+        yield transport
+    finally:
+        await transport.close()
+
+
+def _make(settings: Settings, secrets: SecretsService, db: Database, keyring: Keyring) -> Transport:
+    if settings.transport == "inbox":
+        return InboxTransport(db, keyring)
+    return SmtpTransport(follow_smtp_url(lambda: _smtp_url(settings, secrets)))
+
+
+def _smtp_url(settings: Settings, secrets: SecretsService) -> str | None:
+    secret = secrets.find("smtp-url")
+    return secret.value if secret else settings.smtp_url
+
+
+def follow_smtp_url(find_url: Callable[[], str | None]) -> Callable[[], SmtpTarget]:
+    """Return what names the smarthost now: a changed URL counts from the next connection on.
+
+    Raises ConfigurationError when there is none to begin with, or it does not parse; later a bad
+    one is logged and the last good one stays.
+    """
+    url = find_url()
+    try:
+        if not url:
+            raise ValueError("the SMTP URL is missing: set SMTP_URL or the secret smtp-url")
+        target = parse_smtp_url(url)
+    except ValueError as wrong:
+        raise ConfigurationError(f"TRANSPORT is smtp, and {wrong}") from None
+
+    def current() -> SmtpTarget:
+        nonlocal url, target
+        newest = find_url()
+        if newest and newest != url:
+            url = newest
+            try:
+                target = parse_smtp_url(newest)
+            except ValueError:
+                log.error("smtp_url_refused")
+        return target
+
+    return current

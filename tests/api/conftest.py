@@ -1,0 +1,82 @@
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import httpx
+import pytest
+
+from email_gateway.api import ApiContext
+from email_gateway.limits import Limits
+from email_gateway.secrets import SecretsService
+from email_gateway.settings import load_settings
+from email_gateway.store.database import Database
+from email_gateway.store.messages import Acceptor
+from email_gateway.vault.keyring import Keyring
+from email_gateway.vault.roots import derive_root
+from tests.api.house import ADMIN_KEY, Served, make_accounts, serving
+from tests.conftest import KEY, SALT, at
+
+ENVIRONMENT = {"APP_ENV": "test", "ENCRYPTION_KEY": KEY, "ENCRYPTION_SALT": SALT, "ADMIN_API_KEY": ADMIN_KEY}
+
+
+@asynccontextmanager
+async def context_over(db: Database) -> AsyncIterator[ApiContext]:
+    """Everything the API needs, over a database that is migrated and empty."""
+    settings = load_settings(ENVIRONMENT)
+    keyring = await Keyring.start(db, derive_root(KEY, SALT), "key-version-1", "salt-version-1")
+    secrets = await SecretsService.start(settings)
+    acceptor = Acceptor(db)
+    yield ApiContext(settings, db, keyring, secrets, acceptor, Limits())
+    await acceptor.close()
+    await secrets.close()
+
+
+@pytest.fixture
+async def context(db: Database) -> AsyncIterator[ApiContext]:
+    async with context_over(db) as context:
+        yield context
+
+
+@pytest.fixture
+async def api(context: ApiContext) -> AsyncIterator[Served]:
+    """A server of this test's own, with two tenants."""
+    accounts = await make_accounts(context.db)
+    async with serving(context) as url:
+        yield Served(url, context, *accounts)
+
+
+@pytest.fixture(scope="session")
+async def shared(postgres_url: str, template: str) -> AsyncIterator[Served]:
+    """A server for tests that do not look at what others store: tables of requests, above all."""
+    name = f"test_api_{uuid.uuid4().hex[:12]}"
+    server = await Database.connect(postgres_url, pool_size=1)
+    await server.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+    db = await Database.connect(at(postgres_url, name))
+    async with context_over(db) as context:
+        accounts = await make_accounts(db)
+        async with serving(context) as url:
+            yield Served(url, context, *accounts)
+    await db.close()
+    await server.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    await server.close()
+
+
+@pytest.fixture
+async def acme(api: Served) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of this test's own server, with acme's key."""
+    async with api.client() as client:
+        yield client
+
+
+@pytest.fixture
+async def admin(api: Served) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of this test's own server, with the admin key."""
+    async with api.admin() as client:
+        yield client
+
+
+@pytest.fixture
+async def client(shared: Served) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of the shared server, with acme's key."""
+    async with shared.client() as client:
+        yield client

@@ -1,0 +1,145 @@
+import asyncio
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_network
+from typing import Any
+
+import httpx
+import pytest
+
+from email_gateway.api.routes import ROUTES
+from email_gateway.api.routing import Access, Route
+from email_gateway.store.accounts import SENDING_ACCESS, create_api_key, list_api_keys, revoke_api_key
+from tests.api.house import ADMIN_KEY, Served, email
+
+pytestmark = pytest.mark.anyio
+
+KEYED = [route for route in ROUTES if route.access in (Access.FULL, Access.SENDING)]
+ADMIN = [route for route in ROUTES if route.access is Access.ADMIN]
+ID = "00000000-0000-7000-8000-000000000000"
+
+
+def path_of(route: Route) -> str:
+    return route.path.replace("{email_id}", ID).replace("{delivery_id}", f"{ID}-0")
+
+
+async def request(shared: Served, route: Route, headers: Any) -> httpx.Response:
+    async with shared.client("") as client:
+        return await client.request(route.method, path_of(route), headers=headers)
+
+
+def named(route: Any) -> str:
+    return f"{route.method} {route.path}" if isinstance(route, Route) else ""
+
+
+@pytest.mark.parametrize("route", KEYED, ids=named)
+async def test_no_key_is_401_and_a_wrong_one_403_on_every_route(shared: Served, route: Route) -> None:
+    for headers, status, name in (
+        ({}, 401, "missing_api_key"),
+        ({"authorization": "Basic abc"}, 401, "missing_api_key"),
+        ({"authorization": "Bearer"}, 401, "missing_api_key"),
+        ({"x-api-key": ""}, 401, "missing_api_key"),
+        ({"authorization": "Bearer nonsense"}, 403, "invalid_api_key"),
+        ({"authorization": f"Bearer eg_00000000_{'A' * 43}"}, 403, "invalid_api_key"),
+        ({"authorization": f"Bearer {shared.acme_key[:-1]}"}, 403, "invalid_api_key"),
+        ({"authorization": f"Bearer {shared.acme_key}x"}, 403, "invalid_api_key"),
+        ({"x-admin-key": ADMIN_KEY}, 401, "missing_api_key"),
+    ):
+        answer = await request(shared, route, headers)
+        assert (answer.status_code, answer.json()["name"]) == (status, name), headers
+
+
+@pytest.mark.parametrize("route", ADMIN, ids=named)
+async def test_without_the_admin_key_every_admin_route_is_401(api: Served, route: Route) -> None:
+    for headers in (
+        {},
+        {"x-admin-key": ""},
+        {"x-admin-key": ADMIN_KEY[:-1]},
+        {b"x-admin-key": "é".encode()},
+        {"authorization": f"Bearer {api.acme_key}"},
+        {"authorization": f"Bearer {ADMIN_KEY}"},
+    ):
+        answer = await request(api, route, headers)
+        assert answer.status_code == 401, headers
+        assert answer.headers["www-authenticate"] == "Bearer"
+
+
+async def test_ten_wrong_admin_keys_make_even_the_right_one_wait(api: Served, admin: httpx.AsyncClient) -> None:
+    async with api.admin("wrong") as guesser:
+        for _ in range(10):
+            assert (await guesser.get("/admin/health")).status_code == 401
+        refused = await guesser.get("/admin/health")
+    assert (refused.status_code, refused.json()["name"]) == (429, "rate_limit_exceeded")
+    assert 1 <= int(refused.headers["retry-after"]) <= 60
+    assert (await admin.get("/admin/health")).status_code == 429
+
+
+async def test_a_forwarded_address_of_an_untrusted_client_opens_no_fresh_allowance(api: Served) -> None:
+    async with api.admin("wrong") as guesser:
+        answers = [await guesser.get("/admin/health", headers={"x-forwarded-for": f"203.0.113.{n}"}) for n in range(11)]
+    assert answers[-1].status_code == 429
+
+
+async def test_a_key_works_in_either_header(shared: Served) -> None:
+    for headers in (
+        {"authorization": f"Bearer {shared.acme_key}"},
+        {"authorization": f"bearer {shared.acme_key}"},
+        {"x-api-key": shared.acme_key},
+    ):
+        async with shared.client("") as client:
+            assert (await client.get("/v1/emails", headers=headers)).status_code == 200
+
+
+async def test_two_keys_in_one_request_are_refused(shared: Served) -> None:
+    async with shared.client("") as client:
+        pairs = [("x-admin-key", "a"), ("x-admin-key", ADMIN_KEY)]
+        assert (await client.get("/admin/health", headers=pairs)).status_code == 422
+
+
+async def test_a_key_for_sending_sends_and_reads_nothing(shared: Served) -> None:
+    made = await create_api_key(shared.db, shared.acme, "sender", actor="test", scopes=[SENDING_ACCESS])
+    async with shared.client(made.secret) as sender:
+        assert (await sender.post("/v1/emails", json=email())).status_code == 202
+        assert (await sender.post("/v1/emails/batch", json=[email()])).status_code == 202
+        for route in KEYED:
+            if route.access is Access.FULL:
+                answer = await sender.request(route.method, path_of(route), json={})
+                assert (answer.status_code, answer.json()["name"]) == (403, "invalid_api_key")
+
+
+async def test_a_key_bound_to_other_networks_is_refused(shared: Served) -> None:
+    for network, status in (("203.0.113.0/24", 403), ("2001:db8::/32", 403), ("127.0.0.0/8", 200)):
+        made = await create_api_key(
+            shared.db, shared.acme, "bound", actor="test", allowed_networks=[ip_network(network)]
+        )
+        async with shared.client(made.secret) as client:
+            assert (await client.get("/v1/emails")).status_code == status
+
+
+async def test_an_expired_key_is_refused(shared: Served) -> None:
+    ended = datetime.now(UTC) - timedelta(seconds=1)
+    made = await create_api_key(shared.db, shared.acme, "old", actor="test", expires_at=ended)
+    async with shared.client(made.secret) as client:
+        assert (await client.get("/v1/emails")).status_code == 403
+
+
+async def test_a_revoked_key_is_refused_within_seconds_though_it_was_cached(shared: Served) -> None:
+    made = await create_api_key(shared.db, shared.acme, "gone", actor="test")
+    async with shared.client(made.secret) as client:
+        assert (await client.get("/v1/emails")).status_code == 200
+        await revoke_api_key(shared.db, shared.acme, made.key.api_key_id, actor="test")
+        async with asyncio.timeout(6):  # five seconds of cache are what is promised
+            while (await client.get("/v1/emails")).status_code == 200:  # noqa: ASYNC110 - nothing to await
+                await asyncio.sleep(0.1)
+        assert (await client.get("/v1/emails")).status_code == 403
+
+
+async def test_the_use_of_a_key_is_noted(shared: Served) -> None:
+    made = await create_api_key(shared.db, shared.acme, "used", actor="test")
+    async with shared.client(made.secret) as client:
+        await client.get("/v1/emails")
+    async with asyncio.timeout(5):
+        while True:
+            keys = {key.api_key_id: key for key in await list_api_keys(shared.db, shared.acme)}
+            if keys[made.key.api_key_id].last_used_at is not None:
+                break
+            await asyncio.sleep(0.02)

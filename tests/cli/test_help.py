@@ -1,0 +1,39 @@
+import pytest
+from typer.testing import CliRunner
+
+from email_gateway.cli import COMMANDS, app
+
+EVERY_COMMAND = [
+    "up", "api", "worker", "migrate", "send", "status", "login", "tenants list", "tenants create",
+    "tenants keys list", "tenants keys create", "tenants keys revoke", "keys status",
+]  # fmt: skip
+
+
+def test_the_help_lists_every_command() -> None:
+    told = CliRunner().invoke(app, ["--help"]).output
+    for name in COMMANDS:
+        assert f" {name} " in told
+
+
+@pytest.mark.parametrize("command", EVERY_COMMAND)
+def test_each_command_teaches_by_an_example(command: str) -> None:
+    answer = CliRunner().invoke(app, [*command.split(), "--help"])
+    assert answer.exit_code == 0
+    assert f"email-gateway {command}" in answer.output.partition("Example")[2]
+
+
+@pytest.mark.parametrize("command", ["api", "worker"])
+def test_what_only_parents_use_stays_out_of_the_help(command: str) -> None:
+    told = CliRunner().invoke(app, [command, "--help"]).output
+    assert "-fd" not in told
+
+
+@pytest.mark.parametrize(
+    "arguments", [["nonsense"], ["send"], ["up", "--port", "70000"], ["up", "--nonsense"], ["tenants", "create"]]
+)
+def test_wrong_usage_exits_2(arguments: list[str]) -> None:
+    assert CliRunner().invoke(app, arguments).exit_code == 2
+
+
+def test_the_version_is_one_line() -> None:
+    assert CliRunner().invoke(app, ["--version"]).output.split()[0] == "email-gateway"

@@ -1,0 +1,183 @@
+"""An HTTP proxy in front of moto's server that answers wrongly on request, as AWS and networks do."""
+
+import http.client
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import urlsplit
+
+EVERY = "*"
+WAIT_SECONDS = 20.0
+
+
+class Fault(StrEnum):
+    """What may go wrong with one answer."""
+
+    THROTTLED = "throttled"  # HTTP 400 in this protocol
+    SERVER_ERROR = "server_error"
+    BAD_GATEWAY = "bad_gateway"  # a 502 with a web page, from something in between
+    DENIED = "denied"
+    NO_KMS = "no_kms"
+    EXPIRED = "expired"
+    NOT_FOUND = "not_found"
+    DELETED = "deleted"
+    HANG = "hang"
+    DRIP = "drip"  # one byte at a time, faster than any read timeout
+    RESET = "reset"
+    PAGE_NOT_FOUND = "page_not_found"  # a 404 that is not Secrets Manager's
+    HTML = "html"
+    EMPTY = "empty"
+    JSON_LIST = "json_list"
+    WRONG_TYPES = "wrong_types"
+    NO_VERSION = "no_version"
+    BINARY = "binary"
+    ANOTHER_SECRET = "another_secret"
+    TOO_SHORT = "too_short"
+    WRONG_ALPHABET = "wrong_alphabet"
+
+
+ERRORS = {
+    Fault.THROTTLED: (400, "ThrottlingException"),
+    Fault.SERVER_ERROR: (500, "InternalServiceError"),
+    Fault.DENIED: (400, "AccessDeniedException"),
+    Fault.NO_KMS: (400, "DecryptionFailure"),
+    Fault.EXPIRED: (400, "ExpiredTokenException"),
+    Fault.NOT_FOUND: (400, "ResourceNotFoundException"),
+    Fault.DELETED: (400, "InvalidRequestException"),
+}
+PAGE = b"<html><body>This is not the API that you asked for.</body></html>"
+PAGES = {Fault.BAD_GATEWAY: 502, Fault.PAGE_NOT_FOUND: 404, Fault.HTML: 200}
+CHANGES: dict[Fault, dict[str, Any]] = {
+    Fault.WRONG_TYPES: {"SecretString": {"a": 1}, "VersionId": 7, "Name": []},
+    Fault.NO_VERSION: {"VersionId": None},
+    Fault.BINARY: {"SecretString": None, "SecretBinary": "c2VjcmV0"},
+    Fault.ANOTHER_SECRET: {"Name": "email-gateway/another"},
+    Fault.TOO_SHORT: {"SecretString": "tooshort"},
+    Fault.WRONG_ALPHABET: {"SecretString": "bell\x07 and null \x00 and so on and on and on"},
+}
+
+
+class FaultProxy:
+    """`faults` maps a secret's name without prefix, or EVERY, to what goes wrong; all may change at any time.
+
+    `requests` are the bodies that came. With `meet` set to a number, answers wait until so many
+    requests are under way at once; `have_met` tells whether they were.
+    """
+
+    def __init__(self, upstream: str) -> None:
+        self.faults: dict[str, Fault] = {}
+        self.requests: list[dict[str, Any]] = []
+        self.meet = 0
+        self.have_met = threading.Event()
+        self.closing = threading.Event()
+        self._upstream = urlsplit(upstream)
+        self._under_way = 0
+        self._lock = threading.Lock()
+
+    def fault_of(self, secret_id: str) -> Fault | None:
+        return self.faults.get(secret_id.rsplit("/", 1)[-1], self.faults.get(EVERY))
+
+    def arrive(self, request: dict[str, Any]) -> None:
+        with self._lock:
+            self.requests.append(request)
+            self._under_way += 1
+            if self._under_way >= self.meet:
+                self.have_met.set()
+        if self.meet:
+            self.have_met.wait(WAIT_SECONDS)
+
+    def leave(self) -> None:
+        with self._lock:
+            self._under_way -= 1
+
+    def forward(self, body: bytes, headers: dict[str, str]) -> tuple[int, bytes]:
+        assert self._upstream.hostname is not None
+        connection = http.client.HTTPConnection(self._upstream.hostname, self._upstream.port, timeout=WAIT_SECONDS)
+        try:
+            connection.request("POST", "/", body, headers)
+            answer = connection.getresponse()
+            return answer.status, answer.read()
+        finally:
+            connection.close()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    proxy: FaultProxy
+    protocol_version = "HTTP/1.1"
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        request = json.loads(body)
+        self.proxy.arrive(request)
+        try:
+            self._answer(self.proxy.fault_of(str(request.get("SecretId"))), body)
+        except OSError:
+            self.close_connection = True  # the client has given up
+        finally:
+            self.proxy.leave()
+
+    def _answer(self, fault: Fault | None, body: bytes) -> None:
+        if fault in ERRORS:
+            status, code = ERRORS[fault]
+            return self._send(status, json.dumps({"__type": code, "message": f"{code} said the proxy"}).encode())
+        if fault in PAGES:
+            return self._send(PAGES[fault], PAGE, "text/html")
+        match fault:
+            case Fault.HANG:
+                self.proxy.closing.wait(WAIT_SECONDS)
+                self.close_connection = True
+                return None
+            case Fault.RESET:
+                self.close_connection = True
+                return None
+            case Fault.DRIP:
+                return self._drip()
+            case Fault.EMPTY:
+                return self._send(200, b"{}")
+            case Fault.JSON_LIST:
+                return self._send(200, b'["a", 1]')
+        headers = {name: value for name, value in self.headers.items() if name.lower() != "host"}
+        status, answer = self.proxy.forward(body, headers)
+        if fault is None or status != 200:
+            return self._send(status, answer)
+        changed = {**json.loads(answer), **CHANGES[fault]}
+        return self._send(200, json.dumps({name: v for name, v in changed.items() if v is not None}).encode())
+
+    def _send(self, status: int, body: bytes, kind: str = "application/x-amz-json-1.1") -> None:
+        self.send_response(status)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def _drip(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Length", "100000")
+        self.end_headers()
+        while not self.proxy.closing.wait(0.05):
+            self.wfile.write(b" ")
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002  (the name it overrides)
+        """Say nothing."""
+
+
+@contextmanager
+def fault_proxy(upstream: str) -> Iterator[tuple[FaultProxy, str]]:
+    """Run a proxy on a free port; yields it and its URL."""
+    proxy = FaultProxy(upstream)
+    handler = type("Handler", (_Handler,), {"proxy": proxy})
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    server.daemon_threads = True
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+    thread.start()
+    try:
+        yield proxy, f"http://127.0.0.1:{server.server_address[1]}"
+    finally:
+        proxy.closing.set()
+        server.shutdown()
+        server.server_close()
+        thread.join()

@@ -1,0 +1,130 @@
+from datetime import timedelta
+from itertools import pairwise
+from uuid import UUID, uuid4
+
+import pytest
+
+from email_gateway.mail.deliveries import State
+from email_gateway.store.database import Database
+from email_gateway.store.messages import Acceptor
+from email_gateway.store.statistics import (
+    LARGEST_LISTED_CONTENT,
+    RecentFilter,
+    find_tenant_name,
+    list_arrivals,
+    list_counts,
+    list_minutes,
+    list_recent,
+)
+from tests.makers import SEALED, new_message, new_request
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+async def other_tenant(db: Database) -> UUID:
+    tenant = uuid4()
+    await db.execute("INSERT INTO tenant (tenant_id, name) VALUES ($1, 'other')", tenant)
+    return tenant
+
+
+async def accept(db: Database, tenant_id: UUID, **changes: object) -> UUID:
+    message = new_message(**changes)
+    acceptor = Acceptor(db)
+    await acceptor.accept(new_request(tenant_id, message))
+    await acceptor.close()
+    return message.message_id
+
+
+async def test_counts_are_by_state_and_tenant_and_balance(db: Database, tenant_id: UUID, other_tenant: UUID) -> None:
+    await accept(db, tenant_id, domains=("a.example", "b.example"))
+    await db.execute(
+        "UPDATE delivery SET state = 'delivered', next_attempt_at = NULL, finished_at = now() WHERE recipient = 1"
+    )
+    busy, idle = await list_counts(db)
+    assert (busy.name, busy.accepted, busy.difference) == ("acme", 2, 0)
+    assert (busy.by_state[State.DELIVERED], busy.by_state[State.QUEUED], busy.by_state[State.DEAD]) == (1, 1, 0)
+    assert (idle.tenant_id, idle.accepted) == (other_tenant, 0)
+
+
+async def test_a_lost_delivery_shows_as_a_difference(db: Database, tenant_id: UUID) -> None:
+    await accept(db, tenant_id, domains=("a.example", "b.example"))
+    await db.execute("DELETE FROM delivery WHERE recipient = 1")
+    assert [counts.difference for counts in await list_counts(db)] == [1]
+
+
+async def test_the_hour_has_sixty_minutes_in_order_and_counts_facts(db: Database, tenant_id: UUID) -> None:
+    message_id = await accept(db, tenant_id)
+    await db.execute(
+        "INSERT INTO event (tenant_id, message_id, kind, at) VALUES ($1, $2, 'delivered', now() - interval '30 minutes'),"
+        " ($1, $2, 'bounced', now() - interval '30 minutes'), ($1, $2, 'delivered', now() - interval '2 hours')",
+        tenant_id,
+        message_id,
+    )
+    minutes = await list_minutes(db)
+    assert len(minutes) == 60
+    assert {b.at - a.at for a, b in pairwise(minutes)} == {timedelta(minutes=1)}
+    assert (minutes[-1].accepted or minutes[-2].accepted, sum(m.accepted for m in minutes)) == (1, 1)
+    assert (minutes[29].delivered + minutes[28].delivered, sum(m.delivered for m in minutes)) == (1, 1)
+    assert sum(m.failed for m in minutes) == 1
+
+
+async def test_recent_messages_of_all_tenants_come_newest_first(
+    db: Database, tenant_id: UUID, other_tenant: UUID
+) -> None:
+    ids = [await accept(db, tenant) for tenant in (tenant_id, other_tenant, tenant_id, other_tenant)]
+    page, has_older = await list_recent(db, RecentFilter(), limit=3)
+    assert [message.message_id for message in page] == ids[:0:-1]
+    assert has_older
+    assert [message.tenant_name for message in page] == ["other", "acme", "other"]
+    rest, has_older = await list_recent(db, RecentFilter(before=page[-1].message_id), limit=3)
+    assert [message.message_id for message in rest] == ids[:1]
+    assert not has_older
+
+
+async def test_recent_messages_are_filtered_by_tenant_and_state(
+    db: Database, tenant_id: UUID, other_tenant: UUID
+) -> None:
+    mine = await accept(db, tenant_id, domains=("a.example", "b.example"))
+    theirs = await accept(db, other_tenant)
+    await db.execute(
+        "UPDATE delivery SET state = 'dead', next_attempt_at = NULL, finished_at = now() WHERE recipient = 1"
+    )
+
+    async def shown(wanted: RecentFilter) -> list[UUID]:
+        return [message.message_id for message in (await list_recent(db, wanted, limit=10))[0]]
+
+    assert await shown(RecentFilter(tenant_id=other_tenant)) == [theirs]
+    assert await shown(RecentFilter(state=State.DEAD)) == [mine]
+    assert await shown(RecentFilter(state=State.QUEUED)) == [theirs, mine]
+    assert await shown(RecentFilter(tenant_id=other_tenant, state=State.DEAD)) == []
+    (message,) = (await list_recent(db, RecentFilter(state=State.DEAD), limit=10))[0]
+    assert message.states == (State.QUEUED, State.DEAD)
+
+
+async def test_a_large_content_is_not_read_for_the_list(db: Database, tenant_id: UUID) -> None:
+    await accept(db, tenant_id, sealed_content=b"\xe1" + bytes(LARGEST_LISTED_CONTENT))
+    await accept(db, tenant_id)
+    page, _ = await list_recent(db, RecentFilter(), limit=10)
+    assert [message.sealed_content for message in page] == [SEALED, None]
+
+
+async def test_arrivals_come_newest_first_without_the_mails(db: Database, tenant_id: UUID) -> None:
+    ids = [uuid4() for _ in range(3)]
+    for inbox_id in ids:
+        await db.execute(
+            "INSERT INTO inbox_mail (tenant_id, inbox_id, message_id, recipients, sealed_raw, size)"
+            " VALUES ($1, $2, $3, '{0,1}', $4, 7)",
+            tenant_id,
+            inbox_id,
+            uuid4(),
+            SEALED,
+        )
+    arrivals = await list_arrivals(db, limit=2)
+    assert [arrival.inbox_id for arrival in arrivals] == ids[:0:-1]
+    assert (arrivals[0].tenant_name, arrivals[0].recipients, arrivals[0].size) == ("acme", 2, 7)
+
+
+async def test_a_tenants_name_is_found_or_none(db: Database, tenant_id: UUID) -> None:
+    assert await find_tenant_name(db, tenant_id) == "acme"
+    assert await find_tenant_name(db, uuid4()) is None

@@ -1,0 +1,94 @@
+import asyncio
+import socket
+import subprocess
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from email_gateway.limits import Limits, network_of
+from tests.plugins.system_packages import get_program
+
+pytestmark = pytest.mark.anyio
+
+CLIENT = "203.0.113.9"
+
+
+@pytest.fixture
+async def redis(tmp_path: Path) -> AsyncIterator[tuple[str, "subprocess.Popen[bytes]"]]:
+    """A real Redis on a loopback port: its URL and its process."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    options = ["--bind", "127.0.0.1", "--port", str(port), "--save", "", "--dir", str(tmp_path)]
+    process = subprocess.Popen([get_program("redis-server"), *options], stdout=subprocess.DEVNULL)  # noqa: ASYNC220
+    url = f"redis://127.0.0.1:{port}/0"
+    limits = Limits(url)
+    async with asyncio.timeout(10):
+        while await limits.redis_health() != "ok":  # noqa: ASYNC110 - it says so by answering
+            await asyncio.sleep(0.02)
+    await limits.close()
+    yield url, process
+    process.kill()
+    process.wait()
+
+
+async def fail(limits: Limits, client: str, times: int) -> None:
+    for _ in range(times):
+        assert await limits.admin_wait_seconds(client) == 0
+        await limits.add_admin_failure(client)
+
+
+async def test_ten_failures_make_a_client_wait_and_nobody_else() -> None:
+    limits = Limits()
+    await fail(limits, CLIENT, 10)
+    assert 1 <= await limits.admin_wait_seconds(CLIENT) <= 60
+    assert await limits.admin_wait_seconds("203.0.113.10") == 0
+    assert await limits.redis_health() == "disabled"
+
+
+@pytest.mark.needs("redis-server")
+async def test_with_redis_every_process_counts_together(redis: tuple[str, object]) -> None:
+    one, two = Limits(redis[0]), Limits(redis[0])
+    await fail(one, CLIENT, 5)
+    await fail(two, CLIENT, 5)
+    assert await one.admin_wait_seconds(CLIENT) > 0
+    assert await two.admin_wait_seconds(CLIENT) > 0
+    await one.close()
+    await two.close()
+
+
+@pytest.mark.needs("redis-server")
+async def test_losing_redis_opens_no_fresh_allowance(redis: tuple[str, "subprocess.Popen[bytes]"]) -> None:
+    url, process = redis
+    limits = Limits(url)
+    await fail(limits, CLIENT, 10)
+    process.kill()
+    process.wait()
+    assert await limits.redis_health() == "unavailable"
+    assert await limits.admin_wait_seconds(CLIENT) > 0
+    await limits.add_admin_failure(CLIENT)
+    await limits.close()
+
+
+async def test_without_redis_from_the_start_this_process_counts_alone() -> None:
+    with socket.socket() as taken:  # bound and not listening: connections are refused
+        taken.bind(("127.0.0.1", 0))
+        limits = Limits(f"redis://127.0.0.1:{taken.getsockname()[1]}/0")
+        await fail(limits, CLIENT, 10)
+        assert await limits.admin_wait_seconds(CLIENT) > 0
+        await limits.close()
+
+
+@pytest.mark.parametrize(
+    ("client", "network"),
+    [
+        ("203.0.113.9", "203.0.113.9"),
+        ("::ffff:203.0.113.9", "203.0.113.9"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+        ("unknown", "unknown"),
+        ("maria@example.net", "unknown"),
+    ],
+)
+def test_a_client_is_what_one_person_is_given(client: str, network: str) -> None:
+    assert network_of(client) == network

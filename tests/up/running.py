@@ -1,0 +1,138 @@
+"""A real `email-gateway up` in a home of its own, as the process that a person starts."""
+
+import contextlib
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+PATIENCE_SECONDS = 60.0
+MAIL = {
+    "from": "Billing <billing@example.com>",
+    "to": "ana@example.net",
+    "subject": "Your invoice",
+    "text": "Hello Ana.",
+    "recipient": {"tax_id": "529.982.247-25"},
+}
+
+
+@dataclass
+class Up:
+    """A running gateway: its process and what it told on standard output."""
+
+    process: subprocess.Popen[str]
+    told: dict[str, str]
+
+    def children(self, containing: str = "") -> list[int]:
+        """Return the pids of its child processes whose command line contains this."""
+        return [pid for pid in children_of(self.process.pid) if containing in command_line(pid)]
+
+    def ask(self, path: str, body: object = None) -> tuple[int, Any]:
+        """Make a request with the API key."""
+        request = urllib.request.Request(
+            f"{self.told['api_url']}{path}",
+            None if body is None else json.dumps(body).encode(),
+            {"Authorization": f"Bearer {self.told['api_key']}", "Content-Type": "application/json"},
+        )
+        with urllib.request.urlopen(request, timeout=PATIENCE_SECONDS) as answer:
+            return answer.status, json.load(answer)
+
+    def send(self) -> str:
+        """Send a mail and return its id."""
+        status, answer = self.ask("/emails", MAIL)
+        assert status == 202
+        return str(answer["id"])
+
+    def is_delivered(self, email_id: str) -> bool:
+        """Return whether the mail has reached its recipient."""
+        return bool(self.ask(f"/emails/{email_id}")[1]["last_event"] == "delivered")
+
+    def stop(self, how: signal.Signals = signal.SIGINT) -> int:
+        """Send a signal and return the exit code."""
+        self.process.send_signal(how)
+        return self.process.wait(PATIENCE_SECONDS)
+
+
+@contextlib.contextmanager
+def fresh_home() -> Iterator[Path]:
+    """A directory that the database's own user can enter: pytest's tmp_path is 0700."""
+    with tempfile.TemporaryDirectory(prefix="email-gateway-up-") as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder) / "home"
+
+
+def start(home: Path, *arguments: str, **environ: str) -> subprocess.Popen[str]:
+    """Start `up` with nothing in its environment but what is given."""
+    return subprocess.Popen(
+        [sys.executable, "-P", "-m", "email_gateway.cli", "up", "--home", str(home), *arguments],
+        cwd=home.parent,  # no .env of ours
+        env={"PATH": os.environ["PATH"], **environ},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+@contextlib.contextmanager
+def running_up(home: Path, *arguments: str, **environ: str) -> Iterator[Up]:
+    """Start `up --json` on a free port, wait until it is ready, and leave nothing behind."""
+    process = start(home, "--port", "0", "--json", *arguments, **environ)
+    try:
+        assert process.stdout
+        line = read_line(process.stdout)
+        if not line:
+            raise AssertionError(f"up did not start: {process.communicate(timeout=PATIENCE_SECONDS)[1]}")
+        yield Up(process, json.loads(line))
+    finally:
+        if process.poll() is None:
+            process.terminate()
+        process.communicate(timeout=PATIENCE_SECONDS)
+
+
+def read_line(stream: IO[str]) -> str:
+    """Read the next line, or nothing when none comes in time."""
+    readable, _, _ = select.select([stream], [], [], PATIENCE_SECONDS)
+    return stream.readline() if readable else ""
+
+
+def eventually(is_so: Callable[[], bool]) -> bool:
+    """Return whether something becomes true while we wait."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while time.monotonic() < deadline:
+        if is_so():
+            return True
+        time.sleep(0.02)
+    return False
+
+
+def children_of(pid: int) -> list[int]:
+    """Return the pids of a process's children."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        with contextlib.suppress(OSError):
+            if entry.name.isdigit() and (entry / "stat").read_text().rpartition(")")[2].split()[1] == str(pid):
+                found.append(int(entry.name))
+    return found
+
+
+def command_line(pid: int) -> str:
+    """Return a process's arguments; nothing when it is gone."""
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
+    return ""
+
+
+def lives(pid: int) -> bool:
+    """Return whether a process runs; a zombie does not."""
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    return False
