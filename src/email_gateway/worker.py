@@ -22,10 +22,11 @@ GRACE = timedelta(seconds=20)
 
 async def run_worker(settings: Settings, stop: asyncio.Event) -> None:
     """Deliver mail until `stop` is set, then finish what is under way and give back the rest."""
-    async with open_foundation(settings) as foundation, open_transport(settings, foundation.secrets) as transport:
-        delivery = Delivery(transport, foundation.keyring, foundation.db)
-        log.info("worker_ready", transport=settings.transport)
-        await work(foundation, delivery, stop)
+    async with open_foundation(settings) as foundation:
+        db, keyring = foundation.db, foundation.keyring
+        async with open_transport(settings, foundation.secrets, db, keyring) as transport:
+            log.info("worker_ready", transport=settings.transport)
+            await work(foundation, Delivery(transport, keyring, db), stop)
         log.info("worker_stopped")
 
 

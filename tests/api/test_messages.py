@@ -119,7 +119,8 @@ async def test_a_person_is_found_by_tax_id_address_or_external_id(
         assert found.status_code == 200
         assert (sent in [one["id"] for one in found.json()["data"]]) is is_hit
     async with shared.client() as acme:
-        assert (await acme.post("/v1/emails/search", json=wanted)).json()["data"] == []
+        found = await acme.post("/v1/emails/search", json=wanted)
+        assert sent not in [one["id"] for one in found.json()["data"]]
 
 
 async def test_a_search_is_paged_and_leaves_an_audit_row_without_the_value(

@@ -2,6 +2,7 @@ import json
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import ClassVar
 
 import pytest
 
@@ -13,8 +14,8 @@ from email_gateway.errors import Forbidden, Unauthorized
 class Answers(BaseHTTPRequestHandler):
     """Answers each path with the status and body that the test has set for it, and keeps what was asked."""
 
-    prepared: dict[str, tuple[int, object]] = {}
-    asked: list[tuple[str, str | None]] = []
+    prepared: ClassVar[dict[str, tuple[int, object]]] = {}
+    asked: ClassVar[list[tuple[str, str | None]]] = []
 
     def do_GET(self) -> None:
         self.asked.append((self.path, self.headers.get("Authorization")))
@@ -25,15 +26,17 @@ class Answers(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(json.dumps(body).encode())
 
-    do_POST = do_GET
+    def do_POST(self) -> None:
+        self.do_GET()
 
-    def log_message(self, format: str, *args: object) -> None:
+    def log_message(self, *_: object) -> None:
         """Say nothing."""
 
 
 @pytest.fixture
 def server() -> Iterator[str]:
-    Answers.prepared, Answers.asked = {}, []
+    Answers.prepared.clear()
+    Answers.asked.clear()
     running = ThreadingHTTPServer(("127.0.0.1", 0), Answers)
     thread = threading.Thread(target=running.serve_forever, args=(0.01,))
     thread.start()

@@ -7,7 +7,6 @@ import pytest
 
 from email_gateway.cli.process import receive
 
-
 # In a process of its own: `receive` ties it to its parent's life.
 RECEIVE = """
 import sys

@@ -3,6 +3,7 @@ from itertools import pairwise
 from uuid import UUID, uuid4
 
 import pytest
+from uuid_utils.compat import uuid7
 
 from email_gateway.mail.deliveries import State
 from email_gateway.store.database import Database
@@ -110,7 +111,7 @@ async def test_a_large_content_is_not_read_for_the_list(db: Database, tenant_id:
 
 
 async def test_arrivals_come_newest_first_without_the_mails(db: Database, tenant_id: UUID) -> None:
-    ids = [uuid4() for _ in range(3)]
+    ids = [uuid7() for _ in range(3)]
     for inbox_id in ids:
         await db.execute(
             "INSERT INTO inbox_mail (tenant_id, inbox_id, message_id, recipients, sealed_raw, size)"

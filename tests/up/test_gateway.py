@@ -127,7 +127,7 @@ def test_a_killed_up_leaves_no_process_and_the_next_start_works(home: Path) -> N
 
 def test_a_stop_during_the_start_leaves_nothing_running(home: Path) -> None:
     process = start(home, "--port", "0", "--json")
-    assert eventually(lambda: (home / "postgres").exists())
+    assert eventually((home / "postgres").exists)
     process.send_signal(signal.SIGINT)
     told, _ = process.communicate(timeout=PATIENCE_SECONDS)
     assert process.returncode == 0
@@ -158,7 +158,7 @@ def test_several_api_processes_share_the_port(home: Path) -> None:
 def test_a_person_sees_the_key_and_a_curl_line(home: Path) -> None:
     process = start(home, "--port", "0")
     assert process.stdout
-    lines = []
+    lines: list[str] = []
     while not lines or "Ctrl-C" not in lines[-1]:
         lines.append(read_line(process.stdout))
         assert lines[-1], process.stderr and process.stderr.read()

@@ -65,7 +65,12 @@ SELECT name FROM tenant WHERE tenant_id = $1
 
 -- name: list_arrivals
 -- The newest mails of the development inbox, without the mails themselves: one may have 40 MB.
-SELECT inbox_mail.tenant_id, tenant.name, inbox_id, message_id, cardinality(recipients) AS recipients, size,
-       inbox_mail.created_at
-FROM inbox_mail JOIN tenant USING (tenant_id)
-ORDER BY inbox_mail.created_at DESC, inbox_id DESC LIMIT $1
+-- Ids are ordered by time, so the primary key gives each tenant's newest.
+SELECT newest.tenant_id, tenant.name, newest.inbox_id, newest.message_id, cardinality(newest.recipients) AS recipients,
+       newest.size, newest.created_at
+FROM tenant CROSS JOIN LATERAL (
+    SELECT tenant_id, inbox_id, message_id, recipients, size, created_at FROM inbox_mail
+    WHERE inbox_mail.tenant_id = tenant.tenant_id
+    ORDER BY inbox_id DESC LIMIT $1
+) AS newest
+ORDER BY newest.inbox_id DESC LIMIT $1

@@ -1,0 +1,65 @@
+import asyncio
+from typing import Any
+
+import pytest
+
+from email_gateway.api.calls import BodyBudget, Call, ClientGone, read_headers
+from email_gateway.errors import InvalidRequest, Overloaded, TooLarge
+
+pytestmark = pytest.mark.anyio
+
+
+def call(budget: BodyBudget, *messages: dict[str, Any], length: bytes | None = None) -> Call:
+    """A request whose body arrives in these ASGI messages."""
+    waiting = list(messages)
+
+    async def receive() -> dict[str, Any]:
+        await asyncio.sleep(0)
+        return waiting.pop(0)
+
+    return Call({}, receive, budget, "request", {} if length is None else {b"content-length": length})
+
+
+def piece(body: bytes, *, is_last: bool = False) -> dict[str, Any]:
+    return {"type": "http.request", "body": body, "more_body": not is_last}
+
+
+async def test_a_body_counts_against_the_budget_until_it_is_released() -> None:
+    budget = BodyBudget(10)
+    first = call(budget, piece(b"12345678", is_last=True), length=b"8")
+    assert await first.read_body() == b"12345678"
+    with pytest.raises(Overloaded):
+        await call(budget, piece(b"123", is_last=True), length=b"3").read_body()
+    first.release()
+    assert await call(budget, piece(b"123", is_last=True), length=b"3").read_body() == b"123"
+
+
+async def test_a_body_without_a_length_counts_as_it_comes() -> None:
+    budget = BodyBudget(10)
+    unsaid = call(budget, piece(b"12345"), piece(b"67890"), piece(b"1", is_last=True))
+    with pytest.raises(Overloaded):
+        await unsaid.read_body()
+    unsaid.release()
+    budget.take(10)
+
+
+async def test_a_length_over_the_limit_is_refused_before_anything_is_read() -> None:
+    for length in (b"58720257", b"9" * 40, b"-1", b"x"):
+        with pytest.raises(TooLarge):
+            await call(BodyBudget(), length=length).read_body()
+
+
+async def test_a_client_that_leaves_is_no_request() -> None:
+    for messages in ([{"type": "http.disconnect"}], [piece(b"{"), {"type": "http.disconnect"}]):
+        with pytest.raises(ClientGone):
+            await call(BodyBudget(), *messages).read_body()
+
+
+@pytest.mark.parametrize("name", [b"authorization", b"idempotency-key", b"content-type", b"x-admin-key"])
+def test_a_header_that_decides_something_may_come_once(name: bytes) -> None:
+    with pytest.raises(InvalidRequest):
+        read_headers({"headers": [(name, b"a"), (b"accept", b"*/*"), (name, b"b")]})
+
+
+def test_other_headers_may_come_twice() -> None:
+    assert read_headers({"headers": [(b"accept", b"a"), (b"accept", b"b")]}) == {b"accept": b"b"}
