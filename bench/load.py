@@ -8,6 +8,7 @@ import json
 import sys
 import time
 from collections import deque
+from functools import partial
 from typing import cast
 
 import uvloop
@@ -21,7 +22,8 @@ def email(number: int) -> dict[str, object]:
         "from": "Billing <billing@example.com>",
         "to": f"person{number}@example.net",
         "subject": f"Invoice {number}",
-        "text": f"Invoice {number}\n" + "A line of an ordinary invoice, as long as lines of text are.\n" * (BODY_BYTES // 62),
+        "text": f"Invoice {number}\n"
+        + "A line of an ordinary invoice, as long as lines of text are.\n" * (BODY_BYTES // 62),
         "recipient": {"tax_id": "529.982.247-25"},
     }
 
@@ -81,7 +83,7 @@ async def run(port: int, requests: deque[bytes], connections: int) -> dict[str, 
     finished = [loop.create_future() for _ in range(connections)]
     started = time.perf_counter()
     made = await asyncio.gather(
-        *(loop.create_connection(lambda f=future: Connection(requests, f), "127.0.0.1", port) for future in finished)
+        *(loop.create_connection(partial(Connection, requests, future), "127.0.0.1", port) for future in finished)
     )
     await asyncio.gather(*finished)
     seconds = time.perf_counter() - started

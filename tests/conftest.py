@@ -5,6 +5,7 @@ import tempfile
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import pytest
@@ -14,7 +15,9 @@ from email_gateway.store.database import Database
 from email_gateway.store.migrations import migrate
 from email_gateway.vault.keyring import Keyring
 from email_gateway.vault.roots import derive_root
-from tests.plugins.marks import Watch
+
+if TYPE_CHECKING:  # pytest imports its plugins itself, to rewrite their assertions
+    from tests.plugins.marks import Watch
 
 pytest_plugins = ["tests.plugins.marks", "tests.plugins.skips"]
 
@@ -28,7 +31,7 @@ def anyio_backend() -> tuple[str, dict[str, bool]]:
 
 
 @pytest.fixture(scope="session")
-def postgres_url(watch: Watch) -> Iterator[str]:
+def postgres_url(watch: "Watch") -> Iterator[str]:
     """A PostgreSQL server for the session: TEST_DATABASE_URL, or the embedded one in a fresh home."""
     if url := os.environ.get("TEST_DATABASE_URL"):
         yield url
@@ -77,7 +80,7 @@ async def db(database_url: str) -> AsyncIterator[Database]:
 
 
 @pytest.fixture
-async def keyring(db: Database, watch: Watch) -> Keyring:
+async def keyring(db: Database, watch: "Watch") -> Keyring:
     """The vault of this test's database, begun with the test root key."""
     watch.add("the root key's secrets", KEY, SALT)
     return await Keyring.start(db, derive_root(KEY, SALT), "key-version-1", "salt-version-1")

@@ -2,7 +2,7 @@
 
 Each verb (CONNECT, EHLO, STARTTLS, AUTH, MAIL, RCPT, DATA, BODY, DOT, RSET, QUIT) may be given a
 `Behaviour`, or a list of them that is used up one by one; without one the server behaves. BODY is
-what happens between 354 and the dot.
+what happens when the first octets of a message arrive.
 """
 
 import asyncio
@@ -33,7 +33,14 @@ class Say(NamedTuple):
     close: bool = False
 
 
-Behaviour = Quirk | Say
+class Drip(NamedTuple):
+    """These octets one by one, with a pause after each."""
+
+    octets: bytes
+    pause: float
+
+
+Behaviour = Quirk | Say | Drip
 Script = Mapping[str, Behaviour | list[Behaviour]]
 
 GOODBYE = Say(b"421 4.3.2 closing\r\n", close=True)
@@ -220,7 +227,9 @@ class _Session:
     async def _on_data(self, argument: bytes) -> None:  # noqa: ARG002 - has none
         if not await self._reply("DATA", b"354 go ahead\r\n"):
             return
-        await self._reply("BODY", b"")
+        if "BODY" in self._server.script:
+            self._buffer += await self._reader.read(1)
+            await self._reply("BODY", b"")
         data = await self._read_data()
         receipt = Receipt(self._sender, tuple(self._recipients), data, self._is_encrypted, self._user)
         self._forget()
@@ -253,6 +262,10 @@ class _Session:
                 if close:
                     raise Gone
                 return octets == good
+            case Drip(octets, pause):
+                for octet in octets:
+                    await self._write(bytes([octet]))
+                    await asyncio.sleep(pause)
         return False
 
     async def _write(self, octets: bytes) -> None:

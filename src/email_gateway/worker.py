@@ -69,8 +69,9 @@ async def attempt(claims: Claims, queue: Queue, delivery: Delivery, events: Reco
     except DatabaseUnavailable:
         # Nothing is lost: the lease runs out and the deliveries are rescued, in doubt or not.
         log.warning("attempt_unrecorded", message_id=str(claims.message_id))
-    except Exception:  # noqa: BLE001 - one message must not stop the others
-        # Its lease runs out, and after five times the store puts it aside as dead.
+    except Exception:
+        # One message must not stop the others. Its lease runs out, and after five times the store
+        # puts it aside as dead.
         log.exception("attempt_failed", message_id=str(claims.message_id))
     queue.forget(claims)  # not when cancelled: the queue then gives back what was not sent
 

@@ -10,7 +10,7 @@ import base64
 import hashlib
 import os
 import subprocess
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,9 +32,10 @@ pytestmark = pytest.mark.anyio
 
 CONTROL = "Kx4InClear"  # what may be found, and must
 LARGE = 100_000  # sealed off the event loop, stored out of line
+KEPT = ("delivered", "delivered", "delivered")
 # How the smarthost answers whom, and what becomes of the mail's deliveries: to, cc, bcc.
 ENDS = {
-    "taken": (None, ("delivered", "delivered", "delivered")),
+    "taken": (None, KEPT),
     "refused": (REFUSED, ("bounced", "delivered", "delivered")),
     "grey": (GREYLISTED, ("queued", "delivered", "delivered")),
     "doubtful": (DROPPED, ("dead", "dead", "dead")),
@@ -101,9 +102,10 @@ async def send_everything(
                 smarthost.answer(to, answer)
             mail = mail_to(to, number)
             email_id = await caller.send(key, **mail)
-            is_kept = transport == "inbox"
-            await caller.wait_for(email_id, *(("delivered",) * 3 if is_kept else states), attempts=1)
+            await caller.wait_for(email_id, *(states if transport == "smtp" else KEPT), attempts=1)
             await read_back(caller, email_id, to, mail["recipient"])
+            if transport == "smtp" and answer in (REFUSED, GREYLISTED):
+                assert any(to in (event["reply"] or "") for event in await caller.timeline(email_id))
             numbers.append(number)
             hashable += [text.encode() for text in (to, to.lower(), key, number, mail["recipient"]["external_id"])]
     return numbers, hashable
@@ -137,9 +139,6 @@ async def read_back(caller: Caller, email_id: str, to: str, person: dict[str, st
     """Look at the mail in every way there is: what is shown must not be kept or logged in clear."""
     for criterion in ({"tax_id": person["tax_id"]}, {"address": to}, {"external_id": person["external_id"]}):
         assert await caller.find(**criterion) == [email_id]
-    replies = [event["reply"] or "" for event in await caller.timeline(email_id) if event["type"] != "accepted"]
-    if to.startswith(("refused", "grey")) and any(replies):
-        assert any(to in reply for reply in replies)
     assert (await caller.http.get("/v1/emails")).status_code == 200
     for letter in await caller.dead_letters():
         assert (await caller.admin.get(f"/dlq/{letter['id']}")).status_code == 200
@@ -185,7 +184,12 @@ async def plant_controls(db: Database) -> None:
 
 
 def dump(gateway: Gateway, form: str, *options: str) -> bytes:
-    command: list[str | Path] = [binaries() / "pg_dump", f"--format={form}", *options, f"--dbname={gateway.postgres.url}"]
+    command: list[str | Path] = [
+        binaries() / "pg_dump",
+        f"--format={form}",
+        *options,
+        f"--dbname={gateway.postgres.url}",
+    ]
     return subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout
 
 
@@ -220,15 +224,13 @@ async def test_neither_dump_nor_files_hold_a_credential(at_rest: AtRest) -> None
         assert not findings(iter(everything), [value]), name
 
 
-@pytest.mark.parametrize("algorithm", [hashlib.md5, hashlib.sha1, hashlib.sha256])
-async def test_no_value_is_stored_as_a_hash_that_anyone_could_compute(
-    at_rest: AtRest, algorithm: Callable[[bytes], Any]
-) -> None:
+@pytest.mark.parametrize("algorithm", ["md5", "sha1", "sha256"])
+async def test_no_value_is_stored_as_a_hash_that_anyone_could_compute(at_rest: AtRest, algorithm: str) -> None:
     dumped = at_rest.dumps["plain"]
     control = hashlib.sha256(at_rest.credentials["an API key"].encode())  # 256 random bits need no secret
     assert control.hexdigest().encode() in dumped
     for value in at_rest.hashable:
-        assert algorithm(value).hexdigest()[:32].encode() not in dumped
+        assert hashlib.new(algorithm, value).hexdigest()[:32].encode() not in dumped
 
 
 async def test_each_search_finds_what_stands_in_clear(at_rest: AtRest) -> None:

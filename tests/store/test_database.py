@@ -50,15 +50,23 @@ async def test_a_missing_table_says_to_migrate(db: Database) -> None:
 async def test_a_lock_held_too_long_is_its_own_error(db: Database) -> None:
     async with db.transaction() as holder:
         await holder.execute("LOCK TABLE tenant IN ACCESS EXCLUSIVE MODE")
-        async with db.transaction() as waiter:
-            await waiter.execute("SET LOCAL lock_timeout = '20ms'")
-            with pytest.raises(LockTimeout):
-                await waiter.fetch("SELECT * FROM tenant")
+        with pytest.raises(LockTimeout):
+            await wait_for_lock(db)
 
 
 async def test_a_transaction_that_raises_leaves_nothing(db: Database) -> None:
     with pytest.raises(RuntimeError):
-        async with db.transaction() as transaction:
-            await transaction.execute("INSERT INTO tenant (tenant_id, name) VALUES (gen_random_uuid(), 'ghost')")
-            raise RuntimeError
+        await begin_and_raise(db)
     assert await db.fetch("SELECT * FROM tenant") == []
+
+
+async def wait_for_lock(db: Database) -> None:
+    async with db.transaction() as waiter:
+        await waiter.execute("SET LOCAL lock_timeout = '20ms'")
+        await waiter.fetch("SELECT * FROM tenant")
+
+
+async def begin_and_raise(db: Database) -> None:
+    async with db.transaction() as transaction:
+        await transaction.execute("INSERT INTO tenant (tenant_id, name) VALUES (gen_random_uuid(), 'ghost')")
+        raise RuntimeError

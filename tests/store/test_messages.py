@@ -94,9 +94,7 @@ async def test_a_key_may_be_used_again_after_its_window(db: Database, tenant_id:
     assert await count(db, "message") == 2
 
 
-async def test_groups_with_the_same_keys_in_opposite_order_do_not_deadlock(
-    db: Database, tenant_id: uuid.UUID
-) -> None:
+async def test_groups_with_the_same_keys_in_opposite_order_do_not_deadlock(db: Database, tenant_id: uuid.UUID) -> None:
     acceptors = [Acceptor(db) for _ in range(6)]
     keys = [number.to_bytes(16) for number in range(40)]
     sends = [

@@ -1,7 +1,6 @@
 """The one place where errors become exit codes, with a sentence and the next step on standard error."""
 
 import contextlib
-import logging
 import sys
 import traceback
 from collections.abc import Iterator
@@ -15,6 +14,9 @@ from email_gateway.errors import (
     Unauthorized,
     WrongRootKey,
 )
+from email_gateway.observe import get_logger
+
+log = get_logger(__name__)
 
 DONE = 0
 FAILED = 1
@@ -62,17 +64,18 @@ def reporting() -> Iterator[None]:
         _say(f"error: {error}")
         if (step := next_step_of(error)) is not None and step not in str(error):
             _say(f"next:  {step}")
-        _trace_if_debugging()
+        # Frames without values, and only with LOG_LEVEL=DEBUG.
+        log.debug("command_failed", exc_info=error)
         sys.exit(exit_code_of(error))
     except BrokenPipeError:
         # Whoever read our output has seen enough (`| head`).
         sys.stderr.close()
         sys.exit(FAILED)
-    except Exception as error:  # noqa: BLE001 - the outermost frame: nothing else would turn it into words
+    except Exception as error:  # the outermost frame: nothing else would turn it into words
         # Not its text: that of a library's error may hold values.
         _say(f"error: something unexpected went wrong: {type(error).__name__} in {_place_of(error)}")
         _say("next:  LOG_LEVEL=DEBUG shows how it came to that")
-        _trace_if_debugging()
+        log.debug("command_failed", exc_info=error)
         sys.exit(FAILED)
 
 
@@ -86,8 +89,3 @@ def _place_of(error: BaseException) -> str:
 def _say(text: str) -> None:
     with contextlib.suppress(OSError):
         print(text, file=sys.stderr, flush=True)
-
-
-def _trace_if_debugging() -> None:
-    if logging.getLogger("email_gateway").isEnabledFor(logging.DEBUG):
-        traceback.print_exc()

@@ -46,7 +46,7 @@ Render = Callable[[dict[str, Any]], str]
 class Line:
     """The end of a logger's chain: knows the logger's name, writes one finished line."""
 
-    lock = threading.Lock()
+    lock = threading.RLock()  # a finaliser may log while this thread writes
     stream: TextIO | None = None  # None follows sys.stderr, which tests and servers replace
 
     def __init__(self, name: str = OURS) -> None:

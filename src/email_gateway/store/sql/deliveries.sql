@@ -54,7 +54,8 @@ WITH result AS (
         finished_at = CASE WHEN result.state = 'queued' AND NOT is_over THEN NULL ELSE now() END,
         phase = NULL, claim_token = NULL, claim_expires_at = NULL,
         doubts = doubts + (kind = 'in_doubt')::int,
-        reason = result.reason, last_code = result.code, last_enhanced = result.enhanced
+        reason = CASE WHEN kind = 'in_doubt' AND result.state = 'dead' THEN 'in_doubt' ELSE result.reason END,
+        last_code = result.code, last_enhanced = result.enhanced
     FROM result
     WHERE delivery.tenant_id = result.tenant_id AND delivery.message_id = result.message_id
       AND delivery.recipient = result.recipient AND delivery.claim_token = result.token
@@ -65,10 +66,9 @@ WITH result AS (
            CASE WHEN changed.event_id IS NULL THEN 'late' WHEN is_over THEN at_expiry ELSE kind END,
            attempt, stage, reason, code, enhanced, sealed_reply
     FROM result LEFT JOIN changed USING (event_id)
-), held_in_doubt AS (
-    -- A doubt that the message's policy holds is two facts: the doubt, and the death.
-    INSERT INTO event (tenant_id, message_id, recipient, kind, attempt, reason)
-    SELECT tenant_id, message_id, recipient, 'dead', attempt, 'in_doubt'
+    -- A doubt that the message's policy holds is two facts, in this order: the doubt, and the death.
+    UNION ALL
+    SELECT tenant_id, message_id, gen_random_uuid(), recipient, 'dead', attempt, NULL, 'in_doubt', NULL, NULL, NULL
     FROM result JOIN changed USING (event_id) WHERE kind = 'in_doubt' AND changed.state = 'dead'
 )
 SELECT event_id, state FROM changed
