@@ -5,6 +5,7 @@ import json
 import os
 import secrets
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from typing import IO
 from email_gateway.embedded import EmbeddedPostgres
 
 READY_SECONDS = 30.0
+HTTP = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # loopback needs no proxy
 
 
 def free_port() -> int:
@@ -102,6 +104,19 @@ class Gateway:
         process.kill()
         process.wait()
 
+    def tend(self) -> None:
+        """Start again every part that ended by itself, as a supervisor does: no database, no start."""
+        for part, process in list(self._processes.items()):
+            if process.poll() is not None:
+                self.start(part)
+
+    def kill_postgres(self) -> None:
+        """End PostgreSQL as a power cut would, and bring it back as `email-gateway up` does."""
+        assert self.postgres.pid is not None
+        os.kill(self.postgres.pid, signal.SIGKILL)  # its children notice by themselves
+        while not self.postgres.ensure_running():
+            time.sleep(0.01)
+
     def end(self, part: str) -> int:
         """End a part kindly and return its exit code."""
         process = self._processes.pop(part)
@@ -156,7 +171,7 @@ def await_ready(url: str, process: subprocess.Popen[bytes]) -> None:
     while time.monotonic() < deadline:
         if process.poll() is not None:
             raise RuntimeError(f"the api ended with exit code {process.returncode}")
-        with contextlib.suppress(OSError), urllib.request.urlopen(url, timeout=1) as answer:
+        with contextlib.suppress(OSError), HTTP.open(url, timeout=1) as answer:
             if answer.status == 200:
                 return
         time.sleep(0.05)

@@ -165,13 +165,18 @@ class _Handler(BaseHTTPRequestHandler):
         """Say nothing."""
 
 
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    # The default of 5 is less than the requests of one start, and a refused SYN comes back after a second.
+    request_queue_size = 128
+
+
 @contextmanager
 def fault_proxy(upstream: str) -> Iterator[tuple[FaultProxy, str]]:
     """Run a proxy on a free port; yields it and its URL."""
     proxy = FaultProxy(upstream)
     handler = type("Handler", (_Handler,), {"proxy": proxy})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    server.daemon_threads = True
+    server = _Server(("127.0.0.1", 0), handler)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
     thread.start()
     try:

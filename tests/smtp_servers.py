@@ -46,6 +46,7 @@ Script = Mapping[str, Behaviour | list[Behaviour]]
 GOODBYE = Say(b"421 4.3.2 closing\r\n", close=True)
 # Every end of data that some server was ever seen to accept.
 ANY_END = re.compile(rb"(?:\A|\r\n|\n|\r)\0?\.\0?(?:\r\n|\n|\r)\0?")
+LONGEST_END = 8
 ANY_LINE_END = re.compile(rb"\r\n|\n|\r")
 
 
@@ -92,7 +93,7 @@ class SmtpServer:
     port: int = 0
 
     def __post_init__(self) -> None:
-        self.script = {verb: list(b) if isinstance(b, list) else b for verb, b in self.script.items()}
+        self._turns = {verb: iter(each) for verb, each in self.script.items() if isinstance(each, list)}
         self._tasks: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
 
@@ -117,9 +118,10 @@ class SmtpServer:
 
     def behaviour(self, verb: str) -> Behaviour | None:
         """Return what the script has for this verb now, using it up if it is one of a list."""
+        if verb in self._turns:
+            return next(self._turns[verb], None)
         wanted = self.script.get(verb)
-        if isinstance(wanted, list):
-            return wanted.pop(0) if wanted else None
+        assert not isinstance(wanted, list)  # or it had turns
         return wanted
 
     def verbs(self) -> list[str]:
@@ -171,7 +173,7 @@ class _Session:
             else:
                 await handle(argument)
 
-    async def _on_ehlo(self, argument: bytes) -> None:  # noqa: ARG002 - every name is welcome
+    async def _on_ehlo(self, argument: bytes) -> None:
         keywords = list(self._server.keywords)
         if self._server.tls and not self._is_encrypted:
             keywords.append("STARTTLS")
@@ -181,7 +183,7 @@ class _Session:
         text = "".join(f"250{' ' if line is lines[-1] else '-'}{line}\r\n" for line in lines)
         await self._reply("EHLO", text.encode())
 
-    async def _on_starttls(self, argument: bytes) -> None:  # noqa: ARG002 - has none
+    async def _on_starttls(self, argument: bytes) -> None:
         if not await self._reply("STARTTLS", b"220 2.0.0 go ahead\r\n") or self._server.tls is None:
             return
         self._buffer = b""
@@ -224,7 +226,7 @@ class _Session:
         elif await self._reply("RCPT", b"250 2.1.5 ok\r\n"):
             self._recipients.append(address)
 
-    async def _on_data(self, argument: bytes) -> None:  # noqa: ARG002 - has none
+    async def _on_data(self, argument: bytes) -> None:
         if not await self._reply("DATA", b"354 go ahead\r\n"):
             return
         if "BODY" in self._server.script:
@@ -236,11 +238,11 @@ class _Session:
         if await self._reply("DOT", b"250 2.0.0 queued\r\n"):
             self._server.receipts.append(receipt)
 
-    async def _on_rset(self, argument: bytes) -> None:  # noqa: ARG002 - has none
+    async def _on_rset(self, argument: bytes) -> None:
         if await self._reply("RSET", b"250 2.0.0 ok\r\n"):
             self._forget()
 
-    async def _on_quit(self, argument: bytes) -> None:  # noqa: ARG002 - has none
+    async def _on_quit(self, argument: bytes) -> None:
         await self._reply("QUIT", b"221 2.0.0 bye\r\n")
         raise Gone
 
@@ -283,10 +285,12 @@ class _Session:
         return re.sub(rb"(\A|\r\n)\.", rb"\1", data + b"\r\n")
 
     async def _read_until(self, pattern: re.Pattern[bytes]) -> tuple[bytes, bytes]:
-        while (match := pattern.search(self._buffer)) is None:
+        seen = 0
+        while (match := pattern.search(self._buffer, seen)) is None:
             octets = await self._reader.read(65536)
             if not octets:
                 raise Gone
+            seen = max(0, len(self._buffer) - LONGEST_END)
             self._buffer += octets
         before, self._buffer = self._buffer[: match.start()], self._buffer[match.end() :]
         return before, match[0]

@@ -37,6 +37,8 @@ async def open_foundation(settings: Settings) -> AsyncIterator[Foundation]:
     Raises ConfigurationError, WrongRootKey or SchemaMismatch for what an operator must change, and
     SecretUnavailable or DatabaseUnavailable for what may pass by itself.
     """
+    for warning in settings.warnings:
+        log.warning(warning)
     secrets = await SecretsService.start(settings)
     try:
         db = await Database.connect(database_url(settings, secrets))

@@ -1,6 +1,7 @@
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import httpx
 import pytest
@@ -37,17 +38,9 @@ async def context(db: Database) -> AsyncIterator[ApiContext]:
         yield context
 
 
-@pytest.fixture
-async def api(context: ApiContext) -> AsyncIterator[Served]:
-    """A server of this test's own, with two tenants."""
-    accounts = await make_accounts(context.db)
-    async with serving(context) as url:
-        yield Served(url, context, *accounts)
-
-
 @pytest.fixture(scope="session")
 async def shared(postgres_url: str, template: str) -> AsyncIterator[Served]:
-    """A server for tests that do not look at what others store: tables of requests, above all."""
+    """The server that most tests talk to; they share its database and its limits."""
     name = f"test_api_{uuid.uuid4().hex[:12]}"
     server = await Database.connect(postgres_url, pool_size=1)
     await server.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
@@ -62,21 +55,35 @@ async def shared(postgres_url: str, template: str) -> AsyncIterator[Served]:
 
 
 @pytest.fixture
+async def api(shared: Served) -> Served:
+    """The shared server with two tenants of this test's own."""
+    return Served(shared.url, shared.context, *await make_accounts(shared.db, uuid.uuid4().hex[:12]))
+
+
+@pytest.fixture
+async def unlimited(shared: Served) -> AsyncIterator[Served]:
+    """A server that has not counted anything against anyone yet."""
+    async with serving(replace(shared.context, limits=Limits())) as url:
+        yield replace(shared, url=url)
+
+
+@pytest.fixture
+async def alone(context: ApiContext) -> AsyncIterator[Served]:
+    """A server with a database of this test's own."""
+    accounts = await make_accounts(context.db)
+    async with serving(context) as url:
+        yield Served(url, context, *accounts)
+
+
+@pytest.fixture
 async def acme(api: Served) -> AsyncIterator[httpx.AsyncClient]:
-    """A client of this test's own server, with acme's key."""
+    """A client with the key of this test's own tenant."""
     async with api.client() as client:
         yield client
 
 
 @pytest.fixture
-async def admin(api: Served) -> AsyncIterator[httpx.AsyncClient]:
-    """A client of this test's own server, with the admin key."""
-    async with api.admin() as client:
-        yield client
-
-
-@pytest.fixture
 async def client(shared: Served) -> AsyncIterator[httpx.AsyncClient]:
-    """A client of the shared server, with acme's key."""
+    """A client of the shared server, with the key of the tenant that tests share."""
     async with shared.client() as client:
         yield client

@@ -68,10 +68,10 @@ async def serving(context: ApiContext, protocol: type[BoundedProtocol] = Bounded
             await task
 
 
-async def make_accounts(db: Database) -> tuple[UUID, str, UUID, str]:
-    """Two tenants and a key for each."""
+async def make_accounts(db: Database, suffix: str = "") -> tuple[UUID, str, UUID, str]:
+    """Two tenants, `acme` and `other` with this suffix, and a key for each."""
     made: list[Any] = []
-    for name in ("acme", "other"):
+    for name in (f"acme{suffix}", f"other{suffix}"):
         tenant = await create_tenant(db, name, actor="test")
         key = await create_api_key(db, tenant.tenant_id, "test", actor="test")
         made += [tenant.tenant_id, key.secret]

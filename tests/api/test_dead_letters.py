@@ -1,4 +1,5 @@
 import uuid
+from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
@@ -9,23 +10,37 @@ from tests.api.house import Served, email
 pytestmark = pytest.mark.anyio
 
 
-async def make_dead(api: Served, acme: httpx.AsyncClient, *, reason: str = "worker_lost", **changes: Any) -> str:
+@pytest.fixture
+async def acme(alone: Served) -> AsyncIterator[httpx.AsyncClient]:
+    async with alone.client() as client:
+        yield client
+
+
+@pytest.fixture
+async def admin(alone: Served) -> AsyncIterator[httpx.AsyncClient]:
+    async with alone.admin() as client:
+        yield client
+
+
+async def make_dead(alone: Served, acme: httpx.AsyncClient, *, reason: str = "worker_lost", **changes: Any) -> str:
     """A message whose one delivery is dead; returns the delivery's id."""
     sent = (await acme.post("/v1/emails", json=email(**changes))).json()["id"]
-    await api.db.execute(
+    await alone.db.execute(
         "UPDATE delivery SET state = 'dead', next_attempt_at = NULL, finished_at = now(), reason = $2, attempts = 3"
         " WHERE message_id = $1",
         uuid.UUID(sent),
         reason,
     )
-    await api.db.execute(
+    await alone.db.execute(
         "UPDATE message SET expires_at = now() - interval '1 hour' WHERE message_id = $1", uuid.UUID(sent)
     )
     return f"{sent}-0"
 
 
-async def audits(api: Served) -> list[tuple[str, str, str | None, str | None]]:
-    rows = await api.db.fetch("SELECT actor, action, subject, reason FROM audit WHERE action LIKE 'dlq.%' ORDER BY at")
+async def audits(alone: Served) -> list[tuple[str, str, str | None, str | None]]:
+    rows = await alone.db.fetch(
+        "SELECT actor, action, subject, reason FROM audit WHERE action LIKE 'dlq.%' ORDER BY at"
+    )
     return [tuple(row) for row in rows]
 
 
@@ -36,15 +51,15 @@ async def state_of(acme: httpx.AsyncClient, delivery_id: str) -> str:
 
 
 async def test_dead_letters_are_listed_shown_and_counted_without_anything_personal(
-    api: Served, acme: httpx.AsyncClient, admin: httpx.AsyncClient
+    alone: Served, acme: httpx.AsyncClient, admin: httpx.AsyncClient
 ) -> None:
     await acme.post("/v1/emails", json=email())
-    dead = [await make_dead(api, acme), await make_dead(api, acme, reason="in_doubt", to="maria@example.org")][::-1]
+    dead = [await make_dead(alone, acme), await make_dead(alone, acme, reason="in_doubt", to="maria@example.org")][::-1]
     listed = await admin.get("/admin/dlq")
     assert [one["id"] for one in listed.json()["data"]] == dead
     assert listed.json()["data"][0] | {"created_at": 0, "dead_at": 0} == {
         "id": dead[0],
-        "tenant_id": str(api.acme),
+        "tenant_id": str(alone.acme),
         "tenant": "acme",
         "message_id": dead[0].rpartition("-")[0],
         "domain": "example.org",
@@ -65,8 +80,8 @@ async def test_dead_letters_are_listed_shown_and_counted_without_anything_person
     assert "maria" not in listed.text + shown.text
 
 
-async def test_the_list_is_paged_and_filtered(api: Served, acme: httpx.AsyncClient, admin: httpx.AsyncClient) -> None:
-    dead = [await make_dead(api, acme, reason=reason) for reason in ("in_doubt", "worker_lost", "in_doubt")][::-1]
+async def test_the_list_is_paged_and_filtered(alone: Served, acme: httpx.AsyncClient, admin: httpx.AsyncClient) -> None:
+    dead = [await make_dead(alone, acme, reason=reason) for reason in ("in_doubt", "worker_lost", "in_doubt")][::-1]
     page = (await admin.get("/admin/dlq", params={"limit": 2})).json()
     assert ([one["id"] for one in page["data"]], page["has_more"]) == (dead[:2], True)
     rest = (await admin.get("/admin/dlq", params={"after": dead[1]})).json()
@@ -74,54 +89,54 @@ async def test_the_list_is_paged_and_filtered(api: Served, acme: httpx.AsyncClie
     for query, expected in (
         ({"reason": "in_doubt"}, [dead[0], dead[2]]),
         ({"domain": "example.org"}, []),
-        ({"tenant_id": str(api.other)}, []),
-        ({"tenant_id": str(api.acme), "domain": "example.net", "reason": "worker_lost"}, [dead[1]]),
+        ({"tenant_id": str(alone.other)}, []),
+        ({"tenant_id": str(alone.acme), "domain": "example.net", "reason": "worker_lost"}, [dead[1]]),
     ):
         assert [one["id"] for one in (await admin.get("/admin/dlq", params=query)).json()["data"]] == expected
 
 
 async def test_a_retried_letter_is_queued_with_time_to_live_and_leaves_traces(
-    api: Served, acme: httpx.AsyncClient, admin: httpx.AsyncClient
+    alone: Served, acme: httpx.AsyncClient, admin: httpx.AsyncClient
 ) -> None:
-    dead = await make_dead(api, acme)
+    dead = await make_dead(alone, acme)
     answer = await admin.post(f"/admin/dlq/{dead}/retry", json={"reason": "relay repaired"})
     assert (answer.status_code, answer.json()) == (200, {"changed": 1})
     assert await state_of(acme, dead) == "queued"
-    row = await api.db.fetch_one("SELECT expires_at > now() + interval '23 hours' AS lives FROM message")
+    row = await alone.db.fetch_one("SELECT expires_at > now() + interval '23 hours' AS lives FROM message")
     assert row is not None
     assert row["lives"]
     events = (await acme.get(f"/v1/emails/{dead.rpartition('-')[0]}/events")).json()["data"]
     assert [event["type"] for event in events] == ["accepted", "retried"]
-    assert await audits(api) == [("admin-key", "dlq.retried", dead, "relay repaired")]
+    assert await audits(alone) == [("admin-key", "dlq.retried", dead, "relay repaired")]
 
 
 async def test_a_discarded_letter_is_cancelled_and_still_counted(
-    api: Served, acme: httpx.AsyncClient, admin: httpx.AsyncClient
+    alone: Served, acme: httpx.AsyncClient, admin: httpx.AsyncClient
 ) -> None:
-    dead = await make_dead(api, acme)
+    dead = await make_dead(alone, acme)
     assert (await admin.post(f"/admin/dlq/{dead}/discard")).status_code == 200
     assert await state_of(acme, dead) == "cancelled"
     assert (await acme.get(f"/v1/emails/{dead.rpartition('-')[0]}")).json()["last_event"] == "canceled"
-    row = await api.db.fetch_one("SELECT * FROM conservation WHERE tenant_id = $1", api.acme)
+    row = await alone.db.fetch_one("SELECT * FROM conservation WHERE tenant_id = $1", alone.acme)
     assert row is not None
     assert (row["accepted"], row["cancelled"], row["difference"]) == (1, 1, 0)
-    assert await audits(api) == [("admin-key", "dlq.discarded", dead, None)]
+    assert await audits(alone) == [("admin-key", "dlq.discarded", dead, None)]
 
 
 async def test_what_is_not_dead_is_404_for_every_act_and_leaves_no_audit(
-    api: Served, acme: httpx.AsyncClient, admin: httpx.AsyncClient
+    alone: Served, acme: httpx.AsyncClient, admin: httpx.AsyncClient
 ) -> None:
     sent = (await acme.post("/v1/emails", json=email())).json()["id"]
     for used in (f"{sent}-0", f"{sent}-49", f"{sent}-999999", sent, f"{uuid.uuid4()}-0", "x", "%00-0", f"{sent}-²"):
         assert (await admin.get(f"/admin/dlq/{used}")).status_code == 404
         for act in ("retry", "discard"):
             assert (await admin.post(f"/admin/dlq/{used}/{act}")).status_code == 404, used
-    assert await audits(api) == []
+    assert await audits(alone) == []
     assert await state_of(acme, f"{sent}-0") == "queued"
 
 
-async def test_an_act_is_done_once(api: Served, acme: httpx.AsyncClient, admin: httpx.AsyncClient) -> None:
-    dead = await make_dead(api, acme)
+async def test_an_act_is_done_once(alone: Served, acme: httpx.AsyncClient, admin: httpx.AsyncClient) -> None:
+    dead = await make_dead(alone, acme)
     assert (await admin.post(f"/admin/dlq/{dead}/retry")).status_code == 200
     assert (await admin.post(f"/admin/dlq/{dead}/retry")).status_code == 404
     assert (await admin.post(f"/admin/dlq/{dead}/discard")).status_code == 404
@@ -129,15 +144,15 @@ async def test_an_act_is_done_once(api: Served, acme: httpx.AsyncClient, admin: 
 
 @pytest.mark.parametrize(("act", "state"), [("retry", "queued"), ("discard", "cancelled")])
 async def test_many_are_changed_by_filter_and_the_others_stay(
-    api: Served, acme: httpx.AsyncClient, admin: httpx.AsyncClient, act: str, state: str
+    alone: Served, acme: httpx.AsyncClient, admin: httpx.AsyncClient, act: str, state: str
 ) -> None:
-    chosen = [await make_dead(api, acme, reason="in_doubt") for _ in range(3)]
-    kept = await make_dead(api, acme, reason="worker_lost")
+    chosen = [await make_dead(alone, acme, reason="in_doubt") for _ in range(3)]
+    kept = await make_dead(alone, acme, reason="worker_lost")
     answer = await admin.post(f"/admin/dlq/{act}", json={"filter": {"reason": "in_doubt"}, "reason": "outage"})
     assert answer.json() == {"changed": 3}
     assert {await state_of(acme, one) for one in chosen} == {state}
     assert await state_of(acme, kept) == "dead"
-    assert [row[3] for row in await audits(api)] == ["outage"]
+    assert [row[3] for row in await audits(alone)] == ["outage"]
     everything = await admin.post(f"/admin/dlq/{act}", json={"all": True})
     assert everything.json() == {"changed": 1}
 

@@ -105,7 +105,7 @@ async def test_an_error_nobody_expected_is_500_with_nothing_of_it(api: Served, a
     sent = (
         await acme.post("/v1/emails", json={"from": "a@b.example", "to": "c@d.example", "subject": MARK, "text": ""})
     ).json()["id"]
-    await api.db.execute("UPDATE message SET sealed_content = sealed_content || '\\x00'")
+    await api.db.execute("UPDATE message SET sealed_content = sealed_content || '\\x00' WHERE tenant_id = $1", api.acme)
     answer = await acme.get(f"/v1/emails/{sent}")
     assert (answer.status_code, answer.json()["name"]) == (500, "application_error")
     assert "tamper" not in answer.text.lower()

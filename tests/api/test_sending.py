@@ -15,7 +15,7 @@ pytestmark = pytest.mark.anyio
 
 
 async def count(api: Served) -> int:
-    row = await api.db.fetch_one("SELECT count(*) AS messages FROM message")
+    row = await api.db.fetch_one("SELECT count(*) AS messages FROM message WHERE tenant_id = $1", api.acme)
     assert row is not None
     return int(row["messages"])
 

@@ -1,12 +1,11 @@
 """What the tests of this room send, and a recorder of how far each attempt came."""
 
+import ssl
 import time
 import uuid
-from contextlib import asynccontextmanager
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
-
-import ssl
 
 from email_gateway.delivery.outgoing import OutgoingMail
 from email_gateway.delivery.pool import PoolLimits

@@ -1,6 +1,6 @@
 """Certificates for test servers: good, expired, for another name, signed by nobody."""
 
-import datetime
+import datetime as dt
 import ssl
 import tempfile
 from ipaddress import ip_address
@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-DAY = datetime.timedelta(days=1)
+DAY = dt.timedelta(days=1)
 
 
 class Authority:
@@ -56,7 +56,7 @@ def _sign(
     expired: bool = False,
     authority: bool = False,
 ) -> x509.Certificate:
-    end = datetime.datetime.now(datetime.UTC) + (-DAY if expired else DAY)
+    end = dt.datetime.now(dt.UTC) + (-DAY if expired else DAY)
     builder = (
         x509.CertificateBuilder()
         .subject_name(subject)

@@ -45,7 +45,7 @@ def test_a_reply_may_arrive_octet_by_octet() -> None:
         b" 250 ok\r\n",
         b"250 ok\n",
         b"25\xb2 ok\r\n",
-        "２５０ ok\r\n".encode(),
+        "\uff12\uff15\uff10 ok\r\n".encode(),
         b"250-a\r\n251 b\r\n",
         b"250-a\r\n550 b\r\n",
         b"250-a\r\nb\r\n",
@@ -61,10 +61,8 @@ def test_what_is_no_reply_is_refused(octets: bytes) -> None:
 
 
 def test_a_line_without_end_is_refused_before_it_fills_memory() -> None:
-    parser = ReplyParser()
     with pytest.raises(BadReply):
-        for _ in range(1000):
-            parser.feed(b"2" * 1000, [])
+        parse(*[b"2" * 1000] * 5)
 
 
 def test_whole_replies_before_a_mistake_are_kept() -> None:
@@ -107,7 +105,7 @@ def test_the_enhanced_code_stands_at_the_beginning_and_agrees(line: bytes, enhan
 def test_the_text_is_one_line_with_nothing_that_controls_a_screen() -> None:
     hostile = "\x1b[2Jred\x00\x07\x85\u2028\u202egnp.exe\x7f".encode() + b"\xff\rX"
     text = parse(b"550-" + hostile + b"\r\n550 second\r\n")[0].text
-    assert text == r"\x1b[2Jred\x00\x07\x85\u2028\u202egnp.exe\x7f\xff\x0dX second"
+    assert text == r"\x1b[2Jred\x00\x07\x85\u2028\u202egnp.exe\x7f\xff\rX second"
     assert text.isprintable()
 
 
@@ -115,7 +113,7 @@ def test_the_text_is_one_line_with_nothing_that_controls_a_screen() -> None:
 def test_the_text_never_exceeds_one_kibibyte(lines: list[bytes]) -> None:
     text = Reply(550, tuple(lines)).text
     assert len(text.encode()) <= 1024
-    assert text.isprintable() or not text
+    assert text.isprintable()
 
 
 def test_the_repr_of_a_reply_has_no_text() -> None:

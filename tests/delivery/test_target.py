@@ -58,7 +58,7 @@ def test_a_url_names_a_target(url: str, target: SmtpTarget) -> None:
     ],
 )
 def test_a_bad_url_is_refused_without_repeating_it(url: str) -> None:
-    with pytest.raises(ValueError, match="SMTP URL|smtps") as refused:
+    with pytest.raises(ValueError, match=r"SMTP URL|smtps") as refused:
         parse_smtp_url(url)
     assert PASSWORD not in str(refused.value)
     assert refused.value.__cause__ is None

@@ -24,6 +24,7 @@ from email_gateway.errors import DatabaseRefused
 from email_gateway.store.database import Database
 from tests.flow.caller import Caller
 from tests.flow.conftest import Run
+from tests.flow.operator import Operator
 from tests.flow.smarthost import DROPPED, GREYLISTED, REFUSED, Smarthost
 from tests.marks import MARK, find_marks, marked, tax_ids, unfold
 from tests.plugins.marks import Watch
@@ -31,6 +32,7 @@ from tests.plugins.marks import Watch
 pytestmark = pytest.mark.anyio
 
 CONTROL = "Kx4InClear"  # what may be found, and must
+IN_ERRORS = "Wf8InErrors"  # what statements that fail carry; not a mark, since an aborted row stays in its file
 LARGE = 100_000  # sealed off the event loop, stored out of line
 KEPT = ("delivered", "delivered", "delivered")
 # How the smarthost answers whom, and what becomes of the mail's deliveries: to, cc, bcc.
@@ -42,7 +44,7 @@ ENDS = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class AtRest:
     """What a gateway left behind, and what must not stand in it."""
 
@@ -71,6 +73,7 @@ async def at_rest(run: Run, smarthost: Smarthost, watch: Watch) -> AsyncIterator
         gateway.start("worker")
         caller = Caller(gateway)
         numbers, hashable = await send_everything(gateway, caller, smarthost, watch)
+        session = await look_at_everything(gateway, watch)
         await refuse_everything(caller)
         hashable += caller.bodies
         await caller.close()
@@ -81,7 +84,7 @@ async def at_rest(run: Run, smarthost: Smarthost, watch: Watch) -> AsyncIterator
             dumps={"plain": dump(gateway, "plain", "--inserts"), "custom": dump(gateway, "custom", "--compress=none")},
             marks=[MARK, *numbers, *((cpf if len(number) == 11 else cnpj).format(number) for number in numbers)],
             hashable=hashable,
-            credentials=gateway.secrets,
+            credentials={**gateway.secrets, "a session's token": session},
         )
         await db.close()
 
@@ -93,8 +96,9 @@ async def send_everything(
     fresh, numbers, hashable = tax_ids(), [], []
     for transport in ("smtp", "inbox"):
         if transport == "inbox":
-            gateway.end("worker")
-            gateway.start("worker", TRANSPORT="inbox")
+            for part in ("worker", "api"):
+                assert gateway.end(part) == 0
+                gateway.start(part, TRANSPORT=transport)
         for person, (answer, states) in ENDS.items():
             to, key, number = f"{marked(person)}@example.net", marked("key"), next(fresh)
             watch.add("a tax id", number)
@@ -144,6 +148,17 @@ async def read_back(caller: Caller, email_id: str, to: str, person: dict[str, st
         assert (await caller.admin.get(f"/dlq/{letter['id']}")).status_code == 200
 
 
+async def look_at_everything(gateway: Gateway, watch: Watch) -> str:
+    """Show an operator every page, with messages and replies in clear; return the session's token."""
+    operator = Operator(gateway)
+    await operator.look_at_everything()
+    await operator.close()
+    watch.add("a session's token", operator.session)
+    pages = "".join(operator.opened.values())
+    assert all(word in pages for word in ("refused.Zq9", "Cobrança", "is unknown here"))  # the marks have been shown
+    return operator.session
+
+
 async def refuse_everything(caller: Caller) -> None:
     """Ask for what is refused, with marks wherever something can be written: nothing of it may stay."""
     mark, good = marked("refused"), {"from": "a@example.com", "to": "b@example.net", "subject": "x", "text": "x"}
@@ -178,9 +193,9 @@ async def plant_controls(db: Database) -> None:
         )
     )
     with pytest.raises(DatabaseRefused):
-        await db.execute(f"SELECT '{marked('literal')}'::uuid")
+        await db.execute(f"SELECT '{IN_ERRORS}'::uuid")
     with pytest.raises(DatabaseRefused):
-        await db.execute("INSERT INTO tenant (tenant_id, name) SELECT tenant_id, $1 FROM tenant", marked("row"))
+        await db.execute("INSERT INTO tenant (tenant_id, name) SELECT tenant_id, $1 FROM tenant", IN_ERRORS)
 
 
 def dump(gateway: Gateway, form: str, *options: str) -> bytes:
@@ -215,7 +230,7 @@ async def test_the_data_files_hold_no_mark(at_rest: AtRest) -> None:
 async def test_the_servers_own_log_holds_no_mark(at_rest: AtRest) -> None:
     log = (at_rest.home / "postgres.log").read_bytes()
     assert b"ready to accept connections" in log
-    assert not findings(iter([("postgres.log", log)]), at_rest.marks)
+    assert not findings(iter([("postgres.log", log)]), [*at_rest.marks, IN_ERRORS])
 
 
 async def test_neither_dump_nor_files_hold_a_credential(at_rest: AtRest) -> None:

@@ -72,6 +72,7 @@ class Collector:
         self._watch = watch
         self._ran_flows = False
         self._leaks: list[str] = []
+        self._is_worth_keeping = False
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         self._ran_flows |= report.when == "call" and FLOW in Path(report.fspath).parts
@@ -94,14 +95,17 @@ class Collector:
             self._leaks.append(f"{self._watch.folder}: no gateway's log has a line at DEBUG, so nothing is proven")
         if self._leaks and session.exitstatus == pytest.ExitCode.OK:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
+        self._is_worth_keeping = bool(self._leaks) or (self._ran_flows and session.testsfailed > 0)
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         if self._leaks:
             terminalreporter.section("personal data or secrets in the logs", red=True)
             terminalreporter.write("".join(f"{leak}\n" for leak in self._leaks))
+        if self._is_worth_keeping:
+            terminalreporter.write_line(f"The logs of every process are kept in {self._watch.folder}")
 
     def pytest_unconfigure(self) -> None:
-        if not self._leaks:
+        if not self._is_worth_keeping:
             shutil.rmtree(self._watch.folder)
 
 

@@ -10,7 +10,7 @@ import pytest
 from email_gateway.secrets import SecretsService
 from email_gateway.secrets.secrets_manager import CallLimits, SecretsManagerSource
 from email_gateway.settings import Settings, load_settings
-from tests.fault_proxy import FaultProxy, fault_proxy
+from tests.fault_proxy import Fault, FaultProxy, fault_proxy
 from tests.moto_server import AWS_ENVIRONMENT, REGION, connect, create_secrets, moto_server
 from tests.secrets.fake_clock import FakeClock
 
@@ -22,7 +22,14 @@ VALUES = {
     "encryption-salt": "MARK-salt-b7a0f1de-3c2b-4a19-8d77-0123456789ab",
     "admin-api-key": "MARK-admin-55aa1c3e-0f0f-4e6d-a1a1-0123456789ab",
 }
-QUICK = CallLimits(connect=1.0, read=1.0, attempts=1, deadline=1.5)
+# One attempt, since the client would pause before a second; patient, since the machine may be busy.
+PATIENT = CallLimits(connect=10.0, read=10.0, attempts=1, deadline=15.0)
+# For answers that never come.
+QUICK = CallLimits(connect=0.6, read=0.6, attempts=1, deadline=0.8)
+
+
+def limits_for(fault: Fault) -> CallLimits:
+    return QUICK if fault in (Fault.HANG, Fault.DRIP) else PATIENT
 
 
 @pytest.fixture(scope="session")
@@ -90,7 +97,7 @@ async def start(aws: Aws, clock: FakeClock) -> AsyncIterator[Start]:
     running: list[SecretsService] = []
 
     async def start(
-        environ: Mapping[str, str] | None = None, *, limits: CallLimits = QUICK, **options: Any
+        environ: Mapping[str, str] | None = None, *, limits: CallLimits = PATIENT, **options: Any
     ) -> SecretsService:
         settings = aws.settings(environ)
         source = await SecretsManagerSource.open(settings, limits)

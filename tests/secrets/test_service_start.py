@@ -8,11 +8,12 @@ import pytest
 
 from email_gateway.errors import ConfigurationError, SecretUnavailable
 from email_gateway.secrets import Secret, SecretName, SecretsService
+from email_gateway.secrets.clock import SystemClock
 from email_gateway.secrets.secrets_manager import CallLimits, SecretsManagerSource
 from email_gateway.settings import load_settings
 from tests.fault_proxy import EVERY, Fault
 from tests.observe.captured import captured_logs
-from tests.secrets.conftest import QUICK, VALUES, Aws, Start
+from tests.secrets.conftest import PATIENT, QUICK, VALUES, Aws, Start, limits_for
 from tests.secrets.fake_clock import FakeClock
 
 pytestmark = pytest.mark.anyio
@@ -96,7 +97,7 @@ async def test_what_may_pass_is_repeated_until_patience_ends(aws: Aws, start: St
     clock = FakeClock(runs_by_itself=True)
     began = clock.monotonic()
     with pytest.raises(SecretUnavailable) as stopped:
-        await start(clock=clock, patience=timedelta(seconds=4))
+        await start(clock=clock, limits=limits_for(fault), patience=timedelta(seconds=4))
     asked = [request for request in aws.proxy.requests if request["SecretId"].endswith("/encryption-key")]
     assert len(asked) > 2
     assert clock.monotonic() - began < 4
@@ -107,7 +108,7 @@ async def test_what_may_pass_is_repeated_until_patience_ends(aws: Aws, start: St
 async def test_a_silent_endpoint_is_given_up_when_patience_ends(aws: Aws, start: Start) -> None:
     aws.proxy.faults[EVERY] = Fault.HANG
     with pytest.raises(SecretUnavailable, match="TimedOut"):
-        await start(limits=CallLimits(read=15, deadline=15), patience=timedelta(seconds=0.3))
+        await start(clock=SystemClock(), limits=PATIENT, patience=timedelta(seconds=0.3))
 
 
 async def test_a_start_outlives_a_throttle(aws: Aws, start: Start) -> None:

@@ -3,17 +3,17 @@
 import contextlib
 import json
 import os
-import select
 import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 PATIENCE_SECONDS = 60.0
 MAIL = {
@@ -87,8 +87,7 @@ def running_up(home: Path, *arguments: str, **environ: str) -> Iterator[Up]:
     """Start `up --json` on a free port, wait until it is ready, and leave nothing behind."""
     process = start(home, "--port", "0", "--json", *arguments, **environ)
     try:
-        assert process.stdout
-        line = read_line(process.stdout)
+        line = read_line(process)
         if not line:
             raise AssertionError(f"up did not start: {process.communicate(timeout=PATIENCE_SECONDS)[1]}")
         yield Up(process, json.loads(line))
@@ -98,10 +97,15 @@ def running_up(home: Path, *arguments: str, **environ: str) -> Iterator[Up]:
         process.communicate(timeout=PATIENCE_SECONDS)
 
 
-def read_line(stream: IO[str]) -> str:
-    """Read the next line, or nothing when none comes in time."""
-    readable, _, _ = select.select([stream], [], [], PATIENCE_SECONDS)
-    return stream.readline() if readable else ""
+def read_line(process: subprocess.Popen[str]) -> str:
+    """Read the next line of standard output; nothing when the process ends, or is ended for its silence."""
+    assert process.stdout
+    watchdog = threading.Timer(PATIENCE_SECONDS, process.kill)
+    watchdog.start()
+    try:
+        return process.stdout.readline()
+    finally:
+        watchdog.cancel()
 
 
 def eventually(is_so: Callable[[], bool]) -> bool:

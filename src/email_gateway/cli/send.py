@@ -101,7 +101,7 @@ def _choose_key(api_key: str | None, url: str | None, home: Path | None) -> str:
 def show_event(event: dict[str, Any]) -> Text:
     """Return one line of the timeline: when, what, to whom, and what the server said."""
     at = datetime.fromisoformat(event["created_at"]).astimezone()
-    answer = " ".join(str(part) for part in (event["code"], event["enhanced"], event["reply"]) if part is not None)
+    answer = " ".join(str(part) for part in (event["code"], event["reply"] or event["enhanced"]) if part is not None)
     line = Text(f"{at:%H:%M:%S}.{at.microsecond // 1000:03}  ")
     line.append(f"{event['type']:<10}", STATE_STYLES.get(event["type"], ""))
     told = f"  {event['recipient'] or ''}  {answer or event['reason'] or ''}".rstrip()

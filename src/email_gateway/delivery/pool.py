@@ -72,6 +72,9 @@ class Pool:
             await asyncio.wait(self._farewells)
 
     async def _wait_for_room(self, until: float) -> None:
+        if not self._free.locked():
+            await self._free.acquire()
+            return
         try:
             async with asyncio.timeout(max(0.0, until - time.monotonic())):
                 await self._free.acquire()

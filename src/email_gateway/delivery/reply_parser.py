@@ -12,8 +12,6 @@ MAX_TEXT_OCTETS = 1024
 _LINE = re.compile(rb"([2-5][0-9][0-9])(?:([ -])(.*))?", re.DOTALL)
 # RFC 3463 section 2.
 _ENHANCED = re.compile(rb"[245]\.[0-9]{1,3}\.[0-9]{1,3}(?=[ \t]|\Z)")
-# Controls, line separators, and what makes a text read as something it is not.
-_UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 
 
 class BadReply(Exception):
@@ -53,15 +51,12 @@ class Reply:
 
     @property
     def text(self) -> str:
-        """What the server said on one line of at most 1 KiB, with control characters escaped."""
+        """What the server said on one line of at most 1 KiB, with all that controls a screen escaped."""
         raw = b" ".join(self.lines)[:MAX_TEXT_OCTETS]
-        text = _UNSAFE.sub(_escape, raw.decode("utf-8", errors="backslashreplace"))
+        text = raw.decode("utf-8", errors="backslashreplace")
+        if not text.isprintable():
+            text = "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
         return text.encode()[:MAX_TEXT_OCTETS].decode(errors="ignore")
-
-
-def _escape(match: re.Match[str]) -> str:
-    ordinal = ord(match[0])
-    return f"\\x{ordinal:02x}" if ordinal < 0x100 else f"\\u{ordinal:04x}"
 
 
 class ReplyParser:

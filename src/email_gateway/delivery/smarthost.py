@@ -8,11 +8,11 @@ from dataclasses import replace
 from uuid import UUID
 
 from email_gateway.delivery.data import encode_data
+from email_gateway.delivery.opening import Terms, open_connection
 from email_gateway.delivery.outgoing import LARGE_OCTETS, OutgoingMail, Reached
 from email_gateway.delivery.pool import Pool, PoolLimits
 from email_gateway.delivery.replies import Stage, classify
 from email_gateway.delivery.reply_parser import Reply
-from email_gateway.delivery.sessions import Terms, open_session
 from email_gateway.delivery.smtp import ConversationFailed, InvalidArgument, SmtpConnection
 from email_gateway.delivery.target import SmtpTarget, Timeouts
 from email_gateway.mail.deliveries import Claim, Claims, Outcome, Phase, Verdict
@@ -41,7 +41,7 @@ class SmtpTransport:
     ) -> None:
         self._timeouts = timeouts or Timeouts()
         terms = Terms(self._timeouts, trust)
-        self._pool = Pool(lambda until: open_session(find_target(), terms, until), limits or PoolLimits())
+        self._pool = Pool(lambda until: open_connection(find_target(), terms, until), limits or PoolLimits())
 
     async def send(self, mail: OutgoingMail, reached: Reached) -> list[Outcome]:
         """Hold one conversation and return an outcome for each claim.
@@ -135,6 +135,8 @@ class Conversation:
             return None
         for claim, recipient in zip(self._mail.claims.each, self._mail.recipients, strict=True):
             await self._name(connection, claim, recipient)
+        if not self._settled:
+            return self._mail.claims
         accepted = self._unsettled()
         return replace(self._mail.claims, each=accepted) if accepted else None
 

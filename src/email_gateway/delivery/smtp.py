@@ -1,4 +1,4 @@
-"""The client's side of an SMTP session (RFC 5321), in lock-step: commands out, replies back.
+"""The client's side of SMTP (RFC 5321), in lock-step: commands out, replies back.
 
 A connection knows the protocol and nothing of deliveries: it returns replies, and raises
 `ConversationFailed` when the conversation cannot go on.
@@ -39,7 +39,7 @@ class InvalidArgument(ValueError):
 
 
 class SmtpConnection:
-    """A session with one server; `sessions.open_session` makes it ready for mail.
+    """A connection to one server; `opening.open_connection` makes it ready for mail.
 
     `until` is the monotonic time at which the attempt it serves ends: every wait before the final
     dot stops there.
@@ -145,8 +145,6 @@ class SmtpConnection:
         reply = await self._read(Stage.DOT, self._timeouts.dot)
         self._is_in_data = self._needs_reset = False
         self.messages += 1
-        if 300 <= reply.code < 400:
-            raise self._confused(Stage.DOT)
         return reply
 
     # The end.
@@ -203,6 +201,8 @@ class SmtpConnection:
             raise self._failed(stage, broken) from None
         # What follows a reply in the same breath makes it unclear which of them is the answer.
         self._require_order(stage)
+        if 300 <= reply.code < 400 and stage not in (Stage.AUTH, Stage.DATA):
+            raise self._confused(stage)
         if reply.is_closing:
             self._is_closing = True
             raise ConversationFailed(stage, "service_closing", reply)

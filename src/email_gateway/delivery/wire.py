@@ -2,12 +2,14 @@
 
 import asyncio
 import ssl
+import time
 from typing import Self, cast
 
 from email_gateway.delivery.reply_parser import BadReply, Reply, ReplyParser
 
 # Nobody speaks this far ahead of the questions; a server that does is cut off before it fills memory.
 MAX_UNREAD_REPLIES = 8
+POLL_SECONDS = 0.005
 
 
 class WireBroken(Exception):
@@ -59,7 +61,7 @@ class Wire(asyncio.Protocol):
         """Whether what is unread, if anything, is the server's goodbye (RFC 5321 section 3.8)."""
         if self._broken == "protocol_error" or not self._parser.is_empty:
             return False
-        return all(reply.is_closing for reply in self._replies)
+        return not self._replies or all(reply.is_closing for reply in self._replies)
 
     @property
     def local_address(self) -> str | None:
@@ -91,14 +93,25 @@ class Wire(asyncio.Protocol):
 
     async def flush(self, seconds: float) -> None:
         """Wait until everything written is with the kernel."""
+        until = time.monotonic() + seconds
         if self._is_paused:
             self._writing = asyncio.get_running_loop().create_future()
             try:
                 await self._wait(self._writing, seconds)
             finally:
                 self._writing = None
+        while not self.is_broken and self._is_stalled_below_tls:
+            if time.monotonic() >= until:
+                self._break("timeout")
+            await asyncio.sleep(POLL_SECONDS)
         if self.is_broken:
             raise WireBroken(self._broken or "connection_lost")
+
+    @property
+    def _is_stalled_below_tls(self) -> bool:
+        """Whether records wait under the TLS layer, which tells nobody when they have left."""
+        below = self._socket if self._socket is not self._transport else None
+        return below is not None and below.get_write_buffer_size() > 0
 
     async def start_tls(self, context: ssl.SSLContext, host: str, seconds: float) -> None:
         """Encrypt from here on; raises WireBroken (certificate_invalid, tls_failed, timeout).
@@ -168,9 +181,11 @@ class Wire(asyncio.Protocol):
     def _watch_buffers(self) -> None:
         # `flush` must mean that nothing is left in this process: a dot queued behind a stalled body
         # would leave long after its deadline was checked.
-        for transport in (self._socket, self._transport):
-            if transport is not None:
-                transport.set_write_buffer_limits(high=1, low=0)
+        if self._socket is not None:
+            self._socket.set_write_buffer_limits(high=0)
+        if self._transport is not None and self._transport is not self._socket:
+            # With 0 the TLS layer pauses on an empty buffer and nothing resumes it.
+            self._transport.set_write_buffer_limits(high=1, low=0)
 
     async def _wait(self, future: "asyncio.Future[None]", seconds: float) -> None:
         if self._broken is not None:

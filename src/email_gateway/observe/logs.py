@@ -16,7 +16,7 @@ from typing import Any, TextIO
 
 import structlog
 
-from email_gateway.observe.redaction import clean_event, clean_record, describe_chain
+from email_gateway.observe.redaction import HIDDEN, clean_event, clean_record, describe_chain
 
 OURS = "email_gateway"
 LEVELS = {"DEBUG": logging.DEBUG, "INFO": logging.INFO, "WARNING": logging.WARNING, "ERROR": logging.ERROR}
@@ -38,6 +38,8 @@ FOREIGN_LEVELS = {
     # Its lines are client addresses and paths with queries; the API logs the route's template instead.
     "uvicorn.access": logging.CRITICAL,
 }
+
+ENCODER = json.JSONEncoder(separators=(",", ":"), default=lambda _: HIDDEN)
 
 Event = MutableMapping[str, Any]
 Render = Callable[[dict[str, Any]], str]
@@ -145,7 +147,7 @@ def _take_error(event: Event) -> BaseException | None:
 
 
 def _render_json(line: dict[str, Any]) -> str:
-    return json.dumps(line, separators=(",", ":"), allow_nan=True, default=lambda _: "[hidden]")
+    return ENCODER.encode(line)
 
 
 def _make_console() -> Render:
@@ -168,14 +170,14 @@ class _Handler(logging.Handler):
     """Takes stdlib records into the same chain, without their text."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        line, level = Line(record.name), record.levelname.lower()
-        event: Any = {"exc_info": record.exc_info, "level": level}
         try:
-            event["event"] = clean_record(record)
-            for processor in structlog.get_config()["processors"]:
-                event = processor(line, level, event)
-        except Exception:  # noqa: BLE001  (a line that cannot be made must not fail who logs it)
-            event = "a log line could not be written"
+            text = clean_record(record)
+        except Exception:  # noqa: BLE001  (whatever an argument does, who logs must not fail)
+            text = "a line that could not be made"
+        line, level = Line(record.name), record.levelname.lower()
+        event: Any = {"event": text, "exc_info": record.exc_info}
+        for processor in structlog.get_config()["processors"]:
+            event = processor(line, level, event)
         line.msg(str(event))
 
 

@@ -3,7 +3,7 @@
 import asyncio
 import ssl
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any, Protocol, Self
 
 import asyncpg
@@ -87,6 +87,17 @@ class Transaction:
             return status
 
 
+class Connection(asyncpg.Connection):
+    """A connection that is returned to the pool without a round trip.
+
+    The driver would send RESET ALL and more each time. Nothing here changes a session: settings
+    are SET LOCAL and locks belong to transactions.
+    """
+
+    def get_reset_query(self) -> str:
+        return ""
+
+
 class Database:
     """A pool of connections, each proven durable before its first use (contract C1)."""
 
@@ -110,6 +121,7 @@ class Database:
                     command_timeout=COMMAND_TIMEOUT_SECONDS,
                     server_settings=SESSION,
                     init=_prove_durable,
+                    connection_class=Connection,
                 )
         except DatabaseRefused as refused:
             raise ConfigurationError(
@@ -164,16 +176,12 @@ class Database:
             with translated():
                 await transaction.commit()
         finally:
-            await self._pool.release(connection)
+            await self._release(connection)
 
-    @asynccontextmanager
-    async def connection(self) -> AsyncIterator[Transaction]:
-        """One connection for several statements, each its own transaction; for session locks."""
-        with translated():
-            connection = await self._pool.acquire(timeout=ACQUIRE_TIMEOUT_SECONDS)
-        try:
-            yield Transaction(connection)
-        finally:
+    async def _release(self, connection: Any) -> None:
+        # The pool resets a connection that it takes back, which fails when the server has just died.
+        # It is closed then, and what was committed on it stands.
+        with suppress(asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError):
             await self._pool.release(connection)
 
 

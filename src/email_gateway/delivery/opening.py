@@ -1,14 +1,16 @@
-"""How a session with a smarthost begins: connect, greeting, EHLO, encryption, login."""
+"""How a connection to a smarthost begins: connect, greeting, EHLO, encryption, login."""
 
 import functools
 import re
 import socket
 import ssl
+import time
 from base64 import b64encode
 from dataclasses import dataclass
 from ipaddress import IPv6Address, ip_address
 
 from email_gateway.delivery.replies import Stage
+from email_gateway.delivery.reply_parser import Reply
 from email_gateway.delivery.smtp import ConversationFailed, SmtpConnection
 from email_gateway.delivery.target import Credentials, SmtpTarget, Timeouts, Tls
 from email_gateway.delivery.wire import Wire, WireBroken
@@ -22,13 +24,13 @@ _DOMAIN_NAME = re.compile(r"(?=.{1,253}\Z)[A-Za-z0-9][A-Za-z0-9-]{0,62}(?:\.[A-Z
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """What a session is opened with. `trust` replaces the system's certificate authorities."""
+    """What a connection is opened with. `trust` replaces the system's certificate authorities."""
 
     timeouts: Timeouts
     trust: ssl.SSLContext | None = None
 
 
-async def open_session(target: SmtpTarget, terms: Terms, until: float) -> SmtpConnection:
+async def open_connection(target: SmtpTarget, terms: Terms, until: float) -> SmtpConnection:
     """Return a connection that is ready for MAIL; raises ConversationFailed.
 
     With opportunistic TLS a handshake that fails is followed by a second connection in clear,
@@ -46,7 +48,8 @@ async def open_session(target: SmtpTarget, terms: Terms, until: float) -> SmtpCo
 
 async def _open(target: SmtpTarget, tls: Tls, terms: Terms, until: float) -> SmtpConnection:
     try:
-        wire = await Wire.open(target.host, target.port, terms.timeouts.connect.total_seconds())
+        seconds = min(terms.timeouts.connect.total_seconds(), until - time.monotonic())
+        wire = await Wire.open(target.host, target.port, seconds)
     except WireBroken as broken:
         raise ConversationFailed(Stage.CONNECT, broken.reason) from None
     connection = SmtpConnection(wire, terms.timeouts, until)
@@ -86,24 +89,26 @@ async def _upgrade(connection: SmtpConnection, target: SmtpTarget, tls: Tls, ter
 
 async def _log_in(connection: SmtpConnection, credentials: Credentials, timeouts: Timeouts) -> None:
     """Authenticate with PLAIN (RFC 4616) or, where the server knows nothing better, LOGIN."""
-    offered = connection.capabilities.get("AUTH", "").split()
-    user, password = credentials.user.encode(), credentials.password.encode()
-    if "PLAIN" in offered:
-        response = b64encode(b"\0" + user + b"\0" + password)
-        commands = [b"AUTH PLAIN " + response, response]  # again where the server wants it on its own line
-    elif "LOGIN" in offered:
-        commands = [b"AUTH LOGIN", b64encode(user), b64encode(password)]
-    else:
-        raise ConversationFailed(Stage.AUTH, "auth_not_offered")
-    for command in commands:
-        reply = await connection.ask(Stage.AUTH, command, timeouts.auth)
-        if reply.code != 334:  # 334 asks for the next step (RFC 4954 section 4)
-            break
     try:
+        for command in _login_steps(connection.capabilities.get("AUTH", ""), credentials):
+            reply = await connection.ask(Stage.AUTH, command, timeouts.auth)
+            if reply.code != 334:  # 334 asks for the next step (RFC 4954 section 4)
+                break
         connection.require_positive(Stage.AUTH, reply)
     except ConversationFailed as failed:
         # Servers repeat the user's name here, which is nothing for the history of a mail.
-        raise ConversationFailed(failed.stage, failed.reason) from None
+        said = failed.reply and Reply(failed.reply.code, ((failed.reply.enhanced or "").encode("ascii"),))
+        raise ConversationFailed(failed.stage, failed.reason, said) from None
+
+
+def _login_steps(offered: str, credentials: Credentials) -> list[bytes]:
+    user, password = credentials.user.encode(), credentials.password.encode()
+    if "PLAIN" in offered.split():
+        response = b64encode(b"\0" + user + b"\0" + password)
+        return [b"AUTH PLAIN " + response, response]  # again where the server wants it on its own line
+    if "LOGIN" in offered.split():
+        return [b"AUTH LOGIN", b64encode(user), b64encode(password)]
+    raise ConversationFailed(Stage.AUTH, "auth_not_offered")
 
 
 def _context(tls: Tls, terms: Terms) -> ssl.SSLContext:

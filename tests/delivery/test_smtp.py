@@ -1,0 +1,68 @@
+"""The session's own reading and writing: capabilities, addresses, and the octets of each command."""
+
+import pytest
+
+from email_gateway.delivery.reply_parser import Reply
+from email_gateway.delivery.smtp import InvalidArgument, check_address, parse_capabilities
+from tests.delivery.attempting import RAW, Recorder, outgoing, transport_to
+from tests.smtp_servers import SmtpServer
+
+pytestmark = pytest.mark.anyio
+
+
+def ehlo(*lines: bytes) -> Reply:
+    return Reply(250, (b"test.example", *lines))
+
+
+@pytest.mark.parametrize(
+    ("lines", "capabilities"),
+    [
+        ((), {}),
+        ((b"SIZE 1000", b"starttls", b"8bitmime"), {"SIZE": "1000", "STARTTLS": "", "8BITMIME": ""}),
+        ((b"AUTH PLAIN login",), {"AUTH": "PLAIN LOGIN"}),
+        ((b"AUTH=LOGIN", b"AUTH PLAIN"), {"AUTH": "LOGIN PLAIN"}),
+        ((b"", b"\xff\x00", b" STARTTLS", b"-X", b"<script>"), {}),
+        ((b"STARTTLS extra words",), {"STARTTLS": "EXTRA WORDS"}),
+    ],
+)
+def test_an_ehlo_reply_names_capabilities(lines: tuple[bytes, ...], capabilities: dict[str, str]) -> None:
+    assert parse_capabilities(ehlo(*lines)) == capabilities
+
+
+def test_a_server_cannot_fill_memory_with_capabilities() -> None:
+    assert len(parse_capabilities(ehlo(*(b"X%d" % n for n in range(1000))))) <= 64
+
+
+def test_the_first_line_of_an_ehlo_reply_is_no_capability() -> None:
+    assert parse_capabilities(Reply(250, (b"STARTTLS",))) == {}
+
+
+@pytest.mark.parametrize("address", ["a@b.example", "o'neil+tag/x=y@b.example", "{}|~^@b.example", "x" * 254])
+def test_an_address_of_visible_ascii_may_stand_in_a_command(address: str) -> None:
+    assert check_address(address) == address
+
+
+@pytest.mark.parametrize("code", [*range(0x21), 0x3C, 0x3E, *range(0x7F, 0xA0), 0xE9, 0x2028])
+def test_no_control_space_bracket_or_other_letter_may(code: int) -> None:
+    for address in (f"{chr(code)}a@b.example", f"a{chr(code)}@b.example", f"a@b.example{chr(code)}"):
+        with pytest.raises(InvalidArgument) as refused:
+            check_address(address)
+        assert "b.example" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("keywords", "command"),
+    [
+        (("SIZE 1000",), b"MAIL FROM:<billing@acme.example> SIZE=%d" % len(RAW)),
+        (("SIZE",), b"MAIL FROM:<billing@acme.example> SIZE=%d" % len(RAW)),
+        (("SIZE 0",), b"MAIL FROM:<billing@acme.example> SIZE=%d" % len(RAW)),
+        (("SIZE many",), b"MAIL FROM:<billing@acme.example> SIZE=%d" % len(RAW)),
+        ((), b"MAIL FROM:<billing@acme.example>"),
+    ],
+)
+async def test_the_size_is_declared_where_the_server_wants_it(keywords: tuple[str, ...], command: bytes) -> None:
+    server = SmtpServer(keywords=keywords)
+    async with server, transport_to(server) as transport:
+        await transport.send(outgoing(), Recorder())
+    assert server.heard[1].line == command
+    assert len(server.receipts) == 1
