@@ -60,6 +60,12 @@ async def test_a_transaction_that_raises_leaves_nothing(db: Database) -> None:
     assert await db.fetch("SELECT * FROM tenant") == []
 
 
+async def test_a_connection_that_dies_in_a_transaction_is_unavailable_and_replaced(db: Database) -> None:
+    with pytest.raises(DatabaseUnavailable):
+        await die_in_a_transaction(db)
+    assert await db.fetch("SELECT 1")
+
+
 async def wait_for_lock(db: Database) -> None:
     async with db.transaction() as waiter:
         await waiter.execute("SET LOCAL lock_timeout = '20ms'")
@@ -70,3 +76,10 @@ async def begin_and_raise(db: Database) -> None:
     async with db.transaction() as transaction:
         await transaction.execute("INSERT INTO tenant (tenant_id, name) VALUES (gen_random_uuid(), 'ghost')")
         raise RuntimeError
+
+
+async def die_in_a_transaction(db: Database) -> None:
+    async with db.transaction() as held:
+        row = await held.fetch_one("SELECT pg_backend_pid() AS pid")
+        assert row is not None
+        await db.fetch("SELECT pg_terminate_backend($1)", row["pid"])

@@ -71,15 +71,26 @@ def fresh_home() -> Iterator[Path]:
 
 
 def start(home: Path, *arguments: str, **environ: str) -> subprocess.Popen[str]:
-    """Start `up` with nothing in its environment but what is given."""
-    return subprocess.Popen(
-        [sys.executable, "-P", "-m", "email_gateway.cli", "up", "--home", str(home), *arguments],
-        cwd=home.parent,  # no .env of ours
-        env={"PATH": os.environ["PATH"], **environ},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    """Start `up` with nothing in its environment but what is given; `said` reads its standard error."""
+    with error_file(home).open("w") as errors:  # a pipe that nobody reads would fill, and stop it
+        return subprocess.Popen(
+            [sys.executable, "-P", "-m", "email_gateway.cli", "up", "--home", str(home), *arguments],
+            cwd=home.parent,  # no .env of ours
+            env={"PATH": os.environ["PATH"], **environ},
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+        )
+
+
+def error_file(home: Path) -> Path:
+    """Return where the standard error of this home's `up` goes."""
+    return home.parent / "stderr.txt"
+
+
+def said(home: Path) -> str:
+    """Return what the last `up` of this home wrote on standard error."""
+    return error_file(home).read_text()
 
 
 @contextlib.contextmanager
@@ -89,7 +100,7 @@ def running_up(home: Path, *arguments: str, **environ: str) -> Iterator[Up]:
     try:
         line = read_line(process)
         if not line:
-            raise AssertionError(f"up did not start: {process.communicate(timeout=PATIENCE_SECONDS)[1]}")
+            raise AssertionError(f"up did not start: {said(home)}")
         yield Up(process, json.loads(line))
     finally:
         if process.poll() is None:

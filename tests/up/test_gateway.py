@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from email_gateway.store.database import Database
-from tests.up.running import PATIENCE_SECONDS, Up, eventually, fresh_home, lives, read_line, running_up, start
+from tests.up.running import PATIENCE_SECONDS, Up, eventually, fresh_home, lives, read_line, running_up, said, start
 
 
 @pytest.fixture
@@ -93,8 +93,10 @@ def test_a_part_that_is_killed_comes_back_and_mail_flows(up: Up, part: str) -> N
 
 
 def test_a_second_start_in_the_same_home_finds_it_in_use(up: Up) -> None:
-    second = start(Path(up.told["home"]), "--port", "0")
-    _, error = second.communicate(timeout=PATIENCE_SECONDS)
+    home = Path(up.told["home"])
+    second = start(home, "--port", "0")
+    second.communicate(timeout=PATIENCE_SECONDS)
+    error = said(home)
     assert second.returncode == 78
     assert f"process {up.process.pid}" in error
     assert "--home" in error
@@ -142,7 +144,8 @@ def test_a_taken_port_is_named_before_anything_starts(home: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
         process = start(home, "--port", str(port))
-        _, error = process.communicate(timeout=PATIENCE_SECONDS)
+        process.communicate(timeout=PATIENCE_SECONDS)
+    error = said(home)
     assert process.returncode == 1
     assert f"port {port}" in error
     assert "--port" in error
@@ -162,7 +165,7 @@ def test_a_person_sees_the_key_and_a_curl_line(home: Path) -> None:
     lines: list[str] = []
     while not lines or "Ctrl-C" not in lines[-1]:
         lines.append(read_line(process))
-        assert lines[-1], process.stderr and process.stderr.read()
+        assert lines[-1], said(home)
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=PATIENCE_SECONDS)
     key = json.loads((home / "credentials.json").read_text())["api_key"]
@@ -184,7 +187,8 @@ def test_another_root_key_is_refused_with_78(home: Path) -> None:
     with running_up(home):
         pass
     process = start(home, "--port", "0", ENCRYPTION_KEY="another" * 8)
-    _, error = process.communicate(timeout=PATIENCE_SECONDS)
+    process.communicate(timeout=PATIENCE_SECONDS)
+    error = said(home)
     assert process.returncode == 78
     assert "root key" in error
 
