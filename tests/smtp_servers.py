@@ -96,6 +96,7 @@ class SmtpServer:
         self._turns = {verb: iter(each) for verb, each in self.script.items() if isinstance(each, list)}
         self._tasks: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
+        self._news = asyncio.Condition()
 
     async def __aenter__(self) -> Self:
         context = self.tls if self.is_implicit else None
@@ -127,6 +128,17 @@ class SmtpServer:
     def verbs(self) -> list[str]:
         """The verbs heard so far, in order."""
         return [heard.line.split(b" ")[0].decode("ascii", errors="replace").upper() for heard in self.heard]
+
+    async def has_heard(self, verb: str) -> None:
+        """Wait until this verb has been heard."""
+        async with asyncio.timeout(10), self._news:
+            await self._news.wait_for(lambda: verb in self.verbs())
+
+    async def hear(self, line: bytes, *, is_encrypted: bool) -> None:
+        """Note a line and wake whoever waits for it."""
+        self.heard.append(Heard(line, is_encrypted))
+        async with self._news:
+            self._news.notify_all()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
@@ -165,7 +177,7 @@ class _Session:
             line = await self._read_line()
             if self._server.lenient and not line:
                 continue
-            self._server.heard.append(Heard(line, self._is_encrypted))
+            await self._server.hear(line, is_encrypted=self._is_encrypted)
             verb, _, argument = line.partition(b" ")
             handle = getattr(self, f"_on_{verb.decode('ascii', errors='replace').lower()}", None)
             if handle is None:
@@ -206,7 +218,7 @@ class _Session:
     async def _challenge(self, octets: bytes) -> bytes:
         await self._write(octets)
         line = await self._read_line()
-        self._server.heard.append(Heard(line, self._is_encrypted))
+        await self._server.hear(line, is_encrypted=self._is_encrypted)
         return line
 
     async def _on_mail(self, argument: bytes) -> None:

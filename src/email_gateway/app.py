@@ -5,7 +5,7 @@ import contextlib
 import ipaddress
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from ipaddress import IPv4Network, IPv6Network
+from ipaddress import IPv4Network, IPv6Address, IPv6Network
 from typing import Any
 
 from starlette.applications import Starlette
@@ -96,11 +96,17 @@ def _is_page(path: str) -> bool:
 def _seen_through(scope: Scope, trusted: Sequence[Network]) -> Scope:
     """Return the request as the browser made it, where a trusted proxy passed it on."""
     peer = scope.get("client")
-    if not trusted or not peer or not is_within(ipaddress.ip_address(peer[0]), trusted):
+    if not trusted or not peer or not _is_trusted(peer[0], trusted):
         return scope
     schemes = [value for name, value in scope["headers"] if name == b"x-forwarded-proto"]
     is_https = schemes[-1:] == [b"https"]
     return {**scope, "client": (client_address(scope, trusted), 0), "scheme": "https" if is_https else scope["scheme"]}
+
+
+def _is_trusted(peer: str, trusted: Sequence[Network]) -> bool:
+    address = ipaddress.ip_address(peer)
+    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None  # on a listener for both
+    return is_within(mapped or address, trusted)
 
 
 async def _stop_when(stop: asyncio.Event, act: Callable[[], None]) -> None:

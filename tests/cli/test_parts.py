@@ -7,14 +7,13 @@ import os
 import re
 import signal
 import socket
-import struct
 import subprocess
 import sys
 import termios
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 
 from tests.conftest import KEY, SALT
@@ -102,14 +101,13 @@ async def test_an_api_answers_what_was_asked_before_it_ends_with_0(tmp_path: Pat
 async def test_several_api_processes_come_back_one_by_one_and_end_together(tmp_path: Path, database_url: str) -> None:
     with running(tmp_path, "api", "--port", "0", "--processes", "2", DATABASE_URL=database_url) as api:
         assert eventually(lambda: api.has_said("api_ready"))
-        livez = f"http://127.0.0.1:{api.port}/v1/health/livez"
         before = children_of(api.process.pid)
         assert len(before) == 2
 
         os.kill(before[0], signal.SIGKILL)
         assert eventually(lambda: len(set(children_of(api.process.pid)) - {before[0]}) == 2)
-        with urllib.request.urlopen(livez, timeout=PATIENCE_SECONDS) as answer:
-            assert answer.status == 200
+        async with httpx.AsyncClient() as client:
+            assert (await client.get(f"http://127.0.0.1:{api.port}/v1/health/livez")).status_code == 200
 
         children = children_of(api.process.pid)
         assert api.stop() == 0
@@ -139,4 +137,4 @@ async def test_a_part_on_an_empty_database_says_to_migrate(tmp_path: Path, postg
 
 def has_read(connection: socket.socket) -> bool:
     """Whether the other side's kernel has acknowledged all that we sent."""
-    return struct.unpack("i", fcntl.ioctl(connection, termios.TIOCOUTQ, b"\0\0\0\0"))[0] == 0
+    return fcntl.ioctl(connection, termios.TIOCOUTQ, bytes(4)) == bytes(4)

@@ -37,9 +37,7 @@ async def test_an_idle_connection_is_closed_with_quit() -> None:
     limits = PoolLimits(idle=timedelta(milliseconds=20))
     async with server, transport_to(server, limits=limits) as transport:
         await transport.send(outgoing(), Recorder())
-        async with asyncio.timeout(5):
-            while "QUIT" not in server.verbs():  # noqa: ASYNC110 - the server keeps a list, not an event
-                await asyncio.sleep(0.01)
+        await server.has_heard("QUIT")
 
 
 async def test_close_says_quit_on_each_connection() -> None:

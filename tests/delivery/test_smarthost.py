@@ -160,6 +160,19 @@ async def test_an_attempt_that_is_cancelled_before_the_dot_sends_nothing() -> No
     assert not server.receipts
 
 
+async def test_a_connection_whose_reply_is_still_owed_is_never_used_again() -> None:
+    server = SmtpServer(script={"MAIL": [HANG]})
+    async with server, transport_to(server, timeouts=patience()) as transport:
+        attempt = asyncio.create_task(transport.send(outgoing(), Recorder()))
+        await server.has_heard("MAIL")
+        attempt.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await attempt
+        (outcome,) = await transport.send(outgoing(), Recorder())
+    assert outcome.verdict is Verdict.DELIVERED
+    assert server.connections == 2
+
+
 async def test_a_worker_that_slept_past_its_lease_sends_nothing() -> None:
     server = SmtpServer()
     async with server, transport_to(server) as transport:
@@ -265,6 +278,34 @@ async def test_a_server_that_gives_up_while_the_body_comes_gets_no_dot(quirk: Qu
         (outcome,) = await transport.send(outgoing(raw=raw), recorder)
     assert (outcome.verdict, outcome.stage) == (Verdict.DEFERRED, "data")
     assert not recorder.is_past_dot
+
+
+async def test_a_refusal_that_comes_before_the_end_of_the_message_is_taken_for_one() -> None:
+    async def wait(claims: Claims, phase: Phase) -> float:
+        if phase is Phase.DOT_PENDING:
+            await asyncio.sleep(0.1)  # the server answers the body in this time
+        return await Recorder()(claims, phase)
+
+    server = SmtpServer(script={"BODY": Say(b"552 5.3.4 too large\r\n")})
+    async with server, transport_to(server) as transport:
+        (outcome,) = await transport.send(outgoing(), wait)
+    assert (outcome.verdict, outcome.stage) == (Verdict.DEFERRED, "data")
+    assert (outcome.reason, outcome.code) == ("message_too_large", 552)
+    assert not server.receipts
+
+
+async def test_the_end_of_the_attempt_cuts_no_answer_to_the_dot_short() -> None:
+    async def wait(claims: Claims, phase: Phase) -> float:
+        if phase is Phase.DOT_PENDING:
+            await asyncio.sleep(1.05)
+        return await Recorder()(claims, phase)
+
+    async with (
+        SmtpServer() as server,
+        transport_to(server, timeouts=patience(attempt=timedelta(seconds=1))) as transport,
+    ):
+        (outcome,) = await transport.send(outgoing(), wait)
+    assert outcome.verdict is Verdict.DELIVERED
 
 
 async def test_a_message_over_the_declared_size_bounces_without_being_sent() -> None:

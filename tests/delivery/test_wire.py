@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from email_gateway.delivery.wire import Wire, WireBroken
+from tests.delivery.certificates import Authority
 
 pytestmark = pytest.mark.anyio
 
@@ -100,6 +101,39 @@ async def test_no_server_is_a_connection_that_failed(host: str) -> None:
     unused.close()
     with pytest.raises(WireBroken, match="connect_failed"):
         await Wire.open(host, port, 5)
+
+
+async def test_octets_in_clear_that_wait_already_refuse_the_upgrade() -> None:
+    async with wire_to(b"220 hi\r\n250 injected\r\n") as wire:
+        await wire.read_reply(10)
+        with pytest.raises(WireBroken, match="protocol_error"):
+            await wire.start_tls(Authority().trust(), "127.0.0.1", 10)
+
+
+async def test_flush_through_tls_waits_for_the_records_too() -> None:
+    authority = Authority()
+
+    async def never_read(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            writer.transport.abort()
+
+    server = await asyncio.start_server(never_read, "127.0.0.1", 0, ssl=authority.server())
+    wire = await Wire.open("127.0.0.1", server.sockets[0].getsockname()[1], 10)
+    await wire.start_tls(authority.trust(), "127.0.0.1", 10)
+    with pytest.raises(WireBroken, match="timeout"):
+        await write_for_ever(wire)
+    server.close()
+
+
+async def write_for_ever(wire: Wire) -> None:
+    """Write until `flush` gives up; each one that does not must have left nothing behind."""
+    while True:
+        wire.write(b"x" * 10_000)
+        await wire.flush(0.1)
+        assert wire._socket is not None
+        assert wire._socket.get_write_buffer_size() == 0
 
 
 async def test_flush_returns_once_nothing_is_left_in_the_process() -> None:

@@ -1,13 +1,14 @@
-"""A smarthost that is told how to answer each recipient: a real SMTP server, in a thread."""
+"""A smarthost that is told how to answer each recipient: aiosmtpd, an SMTP server of other people, in a thread."""
 
 import asyncio
 import collections
 import contextlib
+import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from aiosmtpd.controller import Controller
-from aiosmtpd.smtp import SMTP, Envelope, Session
+from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 
 from bench.gateway import free_port
 
@@ -15,6 +16,7 @@ from bench.gateway import free_port
 ACCEPTED = "250 2.1.5 <{address}> recipient ok"
 REFUSED = "550 5.1.1 <{address}>: Recipient address rejected: {address} is unknown here"
 GREYLISTED = "451 4.7.1 <{address}>: greylisted, {address} may try again in 5 minutes"
+USER = "gateway"
 DROPPED = "drop"  # take the message, and then close the connection instead of answering the dot
 
 
@@ -30,7 +32,8 @@ class Smarthost:
     """Answers each RCPT as told, 250 otherwise, and keeps what it takes."""
 
     def __init__(self, port: int) -> None:
-        self.url = f"smtp://127.0.0.1:{port}?tls=none"
+        self._password = secrets.token_urlsafe(24)
+        self.url = f"smtp://{USER}:{self._password}@127.0.0.1:{port}?tls=none"
         self.mails: list[Mail] = []
         self._answers: dict[str, collections.deque[str]] = {}
         self._doomed: set[str] = set()  # whose message will be taken and not answered
@@ -42,6 +45,12 @@ class Smarthost:
     def mails_to(self, address: str) -> list[bytes]:
         """List the messages that this recipient was sent."""
         return [mail.content for mail in self.mails if address in mail.recipients]
+
+    def authenticate(
+        self, _server: SMTP, _session: Session, _envelope: Envelope, _mechanism: str, given: object
+    ) -> AuthResult:
+        """Let in who knows the password of `url`."""
+        return AuthResult(success=given == LoginPassword(USER.encode(), self._password.encode()))
 
     def _next(self, address: str) -> str:
         answers = self._answers.get(address, collections.deque([ACCEPTED]))
@@ -74,7 +83,15 @@ def smarthost_running() -> Iterator[Smarthost]:
     """Run a smarthost on a free port of loopback."""
     port = free_port()
     smarthost = Smarthost(port)
-    controller = Controller(smarthost, hostname="127.0.0.1", port=port, enable_SMTPUTF8=True)
+    controller = Controller(
+        smarthost,
+        hostname="127.0.0.1",
+        port=port,
+        enable_SMTPUTF8=True,
+        authenticator=smarthost.authenticate,
+        auth_required=True,
+        auth_require_tls=False,  # nothing leaves this machine
+    )
     controller.start()
     try:
         yield smarthost

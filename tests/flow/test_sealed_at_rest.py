@@ -29,7 +29,8 @@ from tests.flow.smarthost import DROPPED, GREYLISTED, REFUSED, Smarthost
 from tests.marks import MARK, find_marks, marked, tax_ids, unfold
 from tests.plugins.marks import Watch
 
-pytestmark = pytest.mark.anyio
+# aiosmtpd is right in general; here nothing leaves the machine.
+pytestmark = [pytest.mark.anyio, pytest.mark.filterwarnings("ignore:Requiring AUTH while not requiring TLS")]
 
 CONTROL = "Kx4InClear"  # what may be found, and must
 IN_ERRORS = "Wf8InErrors"  # what statements that fail carry; not a mark, since an aborted row stays in its file

@@ -103,13 +103,13 @@ async def test_a_late_result_is_an_event_and_never_a_state(db: Database, tenant_
     assert await kinds(db, tenant_id, message_id) == ["accepted", "sending", "rescued", "sending", "late"]
 
 
-async def test_reach_commits_the_phase_only_for_claims_still_held(db: Database, tenant_id: uuid.UUID) -> None:
+async def test_dot_pending_is_committed_only_for_claims_still_held(db: Database, tenant_id: uuid.UUID) -> None:
     message_id = await accept(db, tenant_id)
     slow = await claim_one(db)
     await expire_leases(db)
     await deliveries.rescue(db)
     quick = await claim_one(db)
-    held = await deliveries.reach(db, [slow.each[0], quick.each[0]], [Phase.DOT_PENDING] * 2, lease_for=LEASE)
+    held = await deliveries.commit_dot_pending(db, [slow.each[0], quick.each[0]], lease_for=LEASE)
     assert held == {quick.each[0].token}
     assert (await row_of(db, message_id))["phase"] == "dot_pending"
 
@@ -117,9 +117,20 @@ async def test_reach_commits_the_phase_only_for_claims_still_held(db: Database, 
 async def test_a_renewal_never_takes_dot_pending_back(db: Database, tenant_id: uuid.UUID) -> None:
     message_id = await accept(db, tenant_id)
     claims = await claim_one(db)
-    await deliveries.reach(db, claims.each, [Phase.DOT_PENDING], lease_for=LEASE)
-    await deliveries.reach(db, claims.each, [Phase.RCPT_OK], lease_for=LEASE)
+    await deliveries.commit_dot_pending(db, claims.each, lease_for=LEASE)
+    await deliveries.renew(db, claims.each, [Phase.RCPT_OK], lease_for=LEASE)
     assert (await row_of(db, message_id))["phase"] == "dot_pending"
+
+
+async def test_a_renewal_never_waits_for_a_result_that_is_being_written(db: Database, tenant_id: uuid.UUID) -> None:
+    # It would wait in another order than the writer: a deadlock, and a delivered mail unrecorded.
+    await accept(db, tenant_id, domains=("a.example", "b.example"))
+    claims = await claim_one(db)
+    async with db.transaction() as writer:
+        await deliveries.finish(writer, results(claims, State.DELIVERED, "delivered")[1:])
+        await deliveries.renew(db, claims.each, [Phase.RCPT_OK] * 2, lease_for=LEASE)
+    rows = await db.fetch("SELECT state, phase FROM delivery ORDER BY recipient")
+    assert [tuple(row) for row in rows] == [("sending", "rcpt_ok"), ("delivered", None)]
 
 
 @pytest.mark.parametrize(
@@ -135,7 +146,10 @@ async def test_an_orphan_returns_to_the_queue_unless_its_doubt_is_held(
 ) -> None:
     message_id = await accept(db, tenant_id, on_doubt=on_doubt)
     claims = await claim_one(db)
-    await deliveries.reach(db, claims.each, [phase], lease_for=LEASE)
+    if phase is Phase.DOT_PENDING:
+        await deliveries.commit_dot_pending(db, claims.each, lease_for=LEASE)
+    else:
+        await deliveries.renew(db, claims.each, [phase], lease_for=LEASE)
     assert (await deliveries.rescue(db)).rescued == 0, "a lease that still runs is not touched"
     await expire_leases(db)
     assert (await deliveries.rescue(db)).in_doubt == (phase is Phase.DOT_PENDING)

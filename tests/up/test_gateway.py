@@ -7,6 +7,7 @@ import socket
 import stat
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -140,6 +141,15 @@ def test_a_stop_during_the_start_leaves_nothing_running(home: Path) -> None:
         assert second.send()
 
 
+def test_a_second_ctrl_c_waits_for_nobody(home: Path) -> None:
+    with running_up(home) as running, socket.create_connection(address_of(running)) as connection:
+        connection.sendall(b"POST /v1/emails HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\n")
+        running.process.send_signal(signal.SIGINT)
+        assert eventually(lambda: "Shutting down" in said(home))
+        assert running.stop(signal.SIGINT) == 0
+        assert "api_stopped" not in said(home)
+
+
 def test_a_taken_port_is_named_before_anything_starts(home: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
@@ -191,6 +201,13 @@ def test_another_root_key_is_refused_with_78(home: Path) -> None:
     error = said(home)
     assert process.returncode == 78
     assert "root key" in error
+
+
+def address_of(up: Up) -> tuple[str, int]:
+    parts = urlsplit(up.told["api_url"])
+    assert parts.hostname
+    assert parts.port
+    return parts.hostname, parts.port
 
 
 def accepts(up: Up, sent: list[str]) -> bool:

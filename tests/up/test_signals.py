@@ -1,3 +1,5 @@
+import asyncio
+import contextlib
 import os
 import signal
 import socket
@@ -28,6 +30,20 @@ def test_what_must_be_finished_is_not_interrupted() -> None:
         assert signals.requests == 1
         with pytest.raises(Interrupted), signals.interrupting():
             raise AssertionError("a stop that was asked for before must count")
+
+
+def test_an_interruption_that_was_swallowed_comes_at_the_end() -> None:
+    with StopSignals() as signals, pytest.raises(Interrupted), signals.interrupting(), contextlib.suppress(Interrupted):
+        os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_an_event_loop_is_interrupted_too() -> None:
+    async def wait_long() -> None:
+        asyncio.get_running_loop().call_soon(os.kill, os.getpid(), signal.SIGINT)
+        await asyncio.sleep(30)
+
+    with StopSignals() as signals, pytest.raises(Interrupted), signals.interrupting():
+        asyncio.run(wait_long())
 
 
 def test_a_second_request_does_not_tear_what_unwinds() -> None:

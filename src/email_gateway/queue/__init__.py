@@ -75,10 +75,7 @@ class Queue:
         still held: then nothing may be sent. Earlier phases are written with the next renewal.
         """
         started = time.monotonic()
-        for claim in claims.each:
-            if claim.token not in self._held:
-                raise ClaimLost("another worker holds this delivery")
-            self._held[claim.token] = (claim, phase)
+        self._held.update({claim.token: (claim, phase) for claim in claims.each})
         if phase is Phase.DOT_PENDING and not await self._phases.submit(claims):
             raise ClaimLost("another worker holds this delivery")
         return started + self._lease_for.total_seconds()
@@ -110,30 +107,21 @@ class Queue:
             await asyncio.sleep(min(RENEW_EVERY, RESCUE_EVERY, self._lease_for / 3).total_seconds())
 
     async def _renew(self) -> None:
-        held = list(self._held.values())
-        if not held:
-            return
-        claims = [claim for claim, _ in held]
-        still_held = await deliveries.reach(self._db, claims, [phase for _, phase in held], lease_for=self._lease_for)
-        for claim in claims:
-            if claim.token not in still_held:
-                # Finished this moment, or taken by another worker: then `reached` must refuse it.
-                self._held.pop(claim.token, None)
+        # Claims that were lost stay here until their attempt ends: `reached` refuses them the dot.
+        if held := list(self._held.values()):
+            claims, phases = [claim for claim, _ in held], [phase for _, phase in held]
+            await deliveries.renew(self._db, claims, phases, lease_for=self._lease_for)
 
     async def _rescue(self) -> None:
         rescued = await deliveries.rescue(self._db)
         if rescued.rescued:
             RESCUED.inc(rescued.rescued)
             IN_DOUBT.inc(rescued.in_doubt)
-            log.warning(
-                "deliveries_rescued", rescued=rescued.rescued, in_doubt=rescued.in_doubt, dead=rescued.dead
-            )
+            log.warning("deliveries_rescued", rescued=rescued.rescued, in_doubt=rescued.in_doubt, dead=rescued.dead)
 
     async def _commit_phase(self, group: list[Claims]) -> list[bool]:
         held = [claim for claims in group for claim in claims.each]
-        still_held = await deliveries.reach(
-            self._db, held, [Phase.DOT_PENDING] * len(held), lease_for=self._lease_for
-        )
+        still_held = await deliveries.commit_dot_pending(self._db, held, lease_for=self._lease_for)
         return [all(claim.token in still_held for claim in claims.each) for claims in group]
 
     async def _pause(self, duration: timedelta) -> None:

@@ -59,12 +59,15 @@ async def claim(db: Queries, *, limit: int, lease_for: timedelta) -> list[Claims
     return [_claims(list(group)) for _, group in groupby(rows, key=lambda row: row["message_id"])]
 
 
-async def reach(
-    db: Queries, held: Sequence[Claim], phases: Sequence[Phase], *, lease_for: timedelta
-) -> set[UUID]:
-    """Commit the phase of each claim and renew it; return the tokens that are still held."""
-    rows = await db.fetch(SQL.reach, *_keys(held), list(phases), lease_for)
+async def commit_dot_pending(db: Queries, held: Sequence[Claim], *, lease_for: timedelta) -> set[UUID]:
+    """Commit that the final dot comes next, and renew; return the tokens that are still held."""
+    rows = await db.fetch(SQL.commit_dot_pending, *_keys(held), lease_for)
     return {row["claim_token"] for row in rows}
+
+
+async def renew(db: Queries, held: Sequence[Claim], phases: Sequence[Phase], *, lease_for: timedelta) -> None:
+    """Begin the lease of each claim anew, where it is still held, and note how far its attempt came."""
+    await db.execute(SQL.renew, *_keys(held), list(phases), lease_for)
 
 
 async def finish(db: Queries, results: Sequence[Result]) -> dict[UUID, State]:

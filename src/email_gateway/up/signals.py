@@ -11,8 +11,11 @@ from typing import Self
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-class Interrupted(BaseException):
-    """A stop was asked for while something ran that can be left half-way."""
+class Interrupted(KeyboardInterrupt):
+    """A stop was asked for while something ran that can be left half-way.
+
+    A KeyboardInterrupt, since asyncio takes other exceptions for the failure of one of its callbacks.
+    """
 
 
 class StopSignals:
@@ -51,7 +54,7 @@ class StopSignals:
 
     @contextlib.contextmanager
     def interrupting(self) -> Iterator[None]:
-        """Raise Interrupted out of the block when a stop is asked for, or has been."""
+        """Raise Interrupted out of the block when a stop is asked for, or has been; at its end at the latest."""
         self._may_interrupt = True
         try:
             if self.requests:
@@ -59,6 +62,8 @@ class StopSignals:
             yield
         finally:
             self._may_interrupt = False
+        if self.requests:  # raised where exceptions are lost, as in a finalizer
+            raise Interrupted
 
     def wait(self, seconds: float, also: socket.socket | None = None) -> bool:
         """Sleep until a signal comes, `also` can be read, or the time is over; return whether it can."""

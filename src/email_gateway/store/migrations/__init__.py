@@ -13,7 +13,9 @@ SQL = load("schema")
 def list_migrations() -> list[tuple[str, str]]:
     """Return (name, SQL text) of every migration this release knows, in order."""
     folder = files("email_gateway.store.migrations")
-    found = [(entry.name, entry.read_text(encoding="utf-8")) for entry in folder.iterdir() if entry.name.endswith(".sql")]
+    found = [
+        (entry.name, entry.read_text(encoding="utf-8")) for entry in folder.iterdir() if entry.name.endswith(".sql")
+    ]
     return sorted(found)
 
 

@@ -24,17 +24,32 @@ FROM claimed
 JOIN message USING (tenant_id, message_id)
 ORDER BY claimed.tenant_id, claimed.message_id, recipient
 
--- name: reach
--- Commit a phase and begin the lease anew, for the claims that are still held. A renewal that was
--- composed before the dot must not take `dot_pending` back.
+-- name: commit_dot_pending
+-- Commit the phase and begin the lease anew, for the claims that are still held.
 UPDATE delivery
-SET phase = CASE WHEN delivery.phase = 'dot_pending' THEN delivery.phase ELSE held.phase END,
-    claim_expires_at = now() + $6::interval
-FROM unnest($1::uuid[], $2::uuid[], $3::smallint[], $4::uuid[], $5::text[])
-     AS held (tenant_id, message_id, recipient, token, phase)
+SET phase = 'dot_pending', claim_expires_at = now() + $5::interval
+FROM unnest($1::uuid[], $2::uuid[], $3::smallint[], $4::uuid[]) AS held (tenant_id, message_id, recipient, token)
 WHERE delivery.tenant_id = held.tenant_id AND delivery.message_id = held.message_id
   AND delivery.recipient = held.recipient AND delivery.claim_token = held.token
 RETURNING delivery.claim_token
+
+-- name: renew
+-- Begin leases anew and note the phases reached. A row that is locked is being written by its own
+-- worker this moment: it is passed over, since waiting for it in another order would be a deadlock.
+-- A renewal that was composed before the dot must not take `dot_pending` back.
+WITH free AS (
+    SELECT delivery.ctid AS row_id, held.phase
+    FROM delivery
+    JOIN unnest($1::uuid[], $2::uuid[], $3::smallint[], $4::uuid[], $5::text[])
+         AS held (tenant_id, message_id, recipient, token, phase)
+         ON delivery.tenant_id = held.tenant_id AND delivery.message_id = held.message_id
+            AND delivery.recipient = held.recipient AND delivery.claim_token = held.token
+    FOR UPDATE OF delivery SKIP LOCKED
+)
+UPDATE delivery
+SET phase = CASE WHEN delivery.phase = 'dot_pending' THEN delivery.phase ELSE free.phase END,
+    claim_expires_at = now() + $6::interval
+FROM free WHERE delivery.ctid = row_id
 
 -- name: finish
 -- Write what attempts came to, with their events, where the claim is still held; a result that

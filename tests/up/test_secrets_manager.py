@@ -1,0 +1,53 @@
+"""Everything on one machine, with the secrets in Secrets Manager: what other processes may see of them."""
+
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.moto_server import AWS_ENVIRONMENT, REGION, connect, create_secrets, moto_server
+from tests.up.running import Up, eventually, fresh_home, running_up
+
+PREFIX = "gateway-of-up"
+VALUES = {
+    "encryption-key": "a-key-that-nobody-else-may-see-0123456789",
+    "encryption-salt": "a-salt-that-nobody-else-may-see-012345678",
+    "admin-api-key": "an-admin-key-that-nobody-else-may-see-0123",
+}
+
+
+@pytest.fixture(scope="module")
+def up() -> Iterator[Up]:
+    with moto_server() as url, fresh_home() as home:
+        create_secrets(connect(url), PREFIX, VALUES)
+        environ = {
+            **AWS_ENVIRONMENT,
+            "APP_ENV": "staging",
+            "AWS_REGION": REGION,
+            "AWS_ENDPOINT_URL": url,
+            "SECRETS_PREFIX": PREFIX,
+        }
+        with running_up(home, **environ) as running:
+            yield running
+
+
+def test_mail_is_sealed_with_the_keys_of_secrets_manager(up: Up) -> None:
+    assert up.told["admin_key"] == VALUES["admin-api-key"]
+    assert up.ask("/health/readyz")[1]["checks"]["secretsManager"] == "ok"
+    email_id = up.send()
+    assert eventually(lambda: up.is_delivered(email_id))
+
+
+def test_no_secret_stands_in_an_environment_an_argument_or_the_home(up: Up) -> None:
+    seen = b"".join(
+        Path(f"/proc/{pid}/{part}").read_bytes()
+        for pid in (up.process.pid, *up.children())
+        for part in ("environ", "cmdline")
+    )
+    seen += b"".join(path.read_bytes() for path in Path(up.told["home"]).glob("*.json"))
+    assert not [name for name, value in VALUES.items() if value.encode() in seen]
+
+
+def test_it_stops_in_order(up: Up) -> None:
+    assert up.stop(signal.SIGTERM) == 0
