@@ -6,7 +6,7 @@ it. Values of secrets in Secrets Manager are no settings: the `secrets` room fet
 
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
@@ -273,6 +273,12 @@ def load_settings(
         lines = (f"  - {name} {problem}" for name, problem in problems.items())
         raise ConfigurationError("The settings cannot work:\n" + "\n".join(lines))
     return Settings(**read)
+
+
+def environ_without(names: Iterable[str]) -> dict[str, str]:
+    """Return the environment for a child process, without these variables."""
+    left_out = set(names)
+    return {name: value for name, value in os.environ.items() if name not in left_out}
 
 
 def _set_values(values: Mapping[str, str]) -> dict[str, str]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from email_gateway.errors import ConfigurationError, OperatorError
 from email_gateway.observe import get_logger
+from email_gateway.settings import environ_without
 from email_gateway.up.signals import StopSignals
 
 log = get_logger(__name__)
@@ -131,7 +132,7 @@ def _spawn(role: Role) -> subprocess.Popen[bytes]:
         try:
             process = subprocess.Popen(
                 [sys.executable, "-P", "-m", "email_gateway.cli", *role.arguments, "--handed-fd", str(reading)],
-                env={name: value for name, value in os.environ.items() if name not in role.handed},
+                env=environ_without(role.handed),
                 stdin=subprocess.DEVNULL,
                 stdout=STANDARD_ERROR,  # standard output is ours: `--json` promises one line
                 pass_fds=(reading, *role.sockets),
