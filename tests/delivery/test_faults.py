@@ -5,14 +5,9 @@ from datetime import timedelta
 from itertools import product
 
 import pytest
-from aiosmtpd.controller import Controller
-from aiosmtpd.smtp import SMTP, Envelope, Session
 
-from email_gateway.delivery.pool import PoolLimits
-from email_gateway.delivery.smarthost import SmtpTransport
-from email_gateway.delivery.target import Timeouts, parse_smtp_url
-from email_gateway.errors import ClaimLost, DatabaseUnavailable
-from email_gateway.mail.deliveries import Claims, Outcome, Phase, Verdict
+from email_gateway.delivery.target import Timeouts
+from email_gateway.mail.deliveries import Claims, Phase, Verdict
 from tests.delivery.attempting import BRIEF, PATIENT, RAW, Recorder, outgoing, transport_to
 from tests.delivery.certificates import Authority
 from tests.smtp_servers import DROP, GOODBYE, HANG, Behaviour, Drip, Quirk, Say, Script, SmtpServer

@@ -1,8 +1,6 @@
 """Conversations with a smarthost: envelopes, recipients, claims, connections that are used again."""
 
 import asyncio
-from datetime import timedelta
-from itertools import product
 
 import pytest
 from aiosmtpd.controller import Controller
@@ -10,14 +8,14 @@ from aiosmtpd.smtp import SMTP, Envelope, Session
 
 from email_gateway.delivery.pool import PoolLimits
 from email_gateway.delivery.smarthost import SmtpTransport
-from email_gateway.delivery.target import Timeouts, parse_smtp_url
+from email_gateway.delivery.target import parse_smtp_url
 from email_gateway.errors import ClaimLost, DatabaseUnavailable
 from email_gateway.mail.deliveries import Claims, Outcome, Phase, Verdict
-from tests.delivery.attempting import BRIEF, PATIENT, RAW, Recorder, outgoing, transport_to
-from tests.delivery.certificates import Authority
-from tests.smtp_servers import DROP, GOODBYE, HANG, Behaviour, Drip, Quirk, Say, Script, SmtpServer
+from tests.delivery.attempting import RAW, Recorder, outgoing, transport_to
+from tests.smtp_servers import DROP, GOODBYE, HANG, Quirk, Say, SmtpServer
 
 pytestmark = pytest.mark.anyio
+
 
 async def test_a_well_behaved_server_gets_the_mail_as_it_was_written() -> None:
     raw = b"Subject: x\r\n\r\n.\r\n..dots\r\n.end\r\n"
@@ -109,7 +107,7 @@ async def test_an_attempt_that_is_cancelled_before_the_dot_sends_nothing() -> No
 
 async def test_a_connection_whose_reply_is_still_owed_is_never_used_again() -> None:
     server = SmtpServer(script={"MAIL": [HANG]})
-    async with server, transport_to(server, timeouts=patience()) as transport:
+    async with server, transport_to(server) as transport:
         attempt = asyncio.create_task(transport.send(outgoing(), Recorder()))
         await server.has_heard("MAIL")
         attempt.cancel()

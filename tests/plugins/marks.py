@@ -4,6 +4,7 @@ A mark that stands for personal data, or a secret that some process was given, f
 wherever it turns up: in a line of this process, or of a gateway that a test had started.
 """
 
+import functools
 import shutil
 import sys
 import tempfile
@@ -109,12 +110,14 @@ class Collector:
             shutil.rmtree(self._watch.folder)
 
 
-WATCH = pytest.StashKey[Watch]()
+@functools.cache
+def session_watch() -> Watch:
+    """Return the session's watch, where no fixture can be asked for."""
+    return Watch()
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.stash[WATCH] = watch = Watch()
-    config.pluginmanager.register(Collector(watch))
+    config.pluginmanager.register(Collector(session_watch()))
 
 
 def pytest_runtest_logstart() -> None:
@@ -125,6 +128,6 @@ def pytest_runtest_logstart() -> None:
 
 
 @pytest.fixture(scope="session")
-def watch(pytestconfig: pytest.Config) -> Watch:
+def watch() -> Watch:
     """Where processes that a test starts leave their logs, and where it says what those must not hold."""
-    return pytestconfig.stash[WATCH]
+    return session_watch()
