@@ -46,6 +46,7 @@ def postgres_url(watch: "Watch") -> Iterator[str]:
             yield url
         finally:
             server.stop()
+            watch.keep("postgres.log", (Path(home) / "postgres.log").read_text())
 
 
 @pytest.fixture(scope="session")

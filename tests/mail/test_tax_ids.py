@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from stdnum.br import cnpj, cpf
 
 from email_gateway.mail.tax_ids import InvalidTaxId, TaxId, TaxIdKind, parse_tax_id, unpack_tax_id
 
@@ -57,7 +58,7 @@ def test_other_spellings_are_refused(text: str, why: str) -> None:
 
 @pytest.mark.parametrize("digit", "0123456789")
 def test_a_cpf_of_one_repeated_digit_is_refused(digit: str) -> None:
-    with pytest.raises(InvalidTaxId, match="repeats"):
+    with pytest.raises(InvalidTaxId, match="one digit alone"):
         parse_tax_id(digit * 11)
 
 
@@ -128,3 +129,16 @@ def test_every_accepted_spelling_has_one_canonical_form(text: str) -> None:
     assert tax_id.canonical.isascii()
     assert tax_id.canonical == "".join(c for c in text if c not in ".-/ ").upper()
     assert tax_id == TaxId(TaxIdKind(tax_id.kind), tax_id.canonical)
+
+
+@given(st.from_regex(r"[0-9]{11}|[0-9A-Z]{12}[0-9]{2}", fullmatch=True), st.booleans())
+def test_check_digits_agree_with_an_independent_implementation(number: str, make_valid: bool) -> None:
+    judge, digits_of = (cpf, cpf._calc_check_digits) if len(number) == 11 else (cnpj, cnpj.calc_check_digits)
+    if make_valid:
+        number = number[:-2] + digits_of(number[:-2])
+    is_repeated = len(set(number)) == 1
+    try:
+        accepted = parse_tax_id(number).canonical
+    except InvalidTaxId:
+        accepted = None
+    assert accepted == (number if judge.is_valid(number) and not is_repeated else None)

@@ -1,4 +1,5 @@
 import asyncio
+import contextvars
 import logging
 import sys
 import threading
@@ -10,7 +11,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from email_gateway.errors import DatabaseUnavailable
-from email_gateway.observe import bound, get_logger
+from email_gateway.observe import bind, get_logger
 from tests.moto_server import AWS_ENVIRONMENT, connect, moto_server
 from tests.observe.captured import captured_logs
 
@@ -85,11 +86,14 @@ def test_the_console_is_for_people_and_hides_the_same() -> None:
     assert_no_marks(text)
 
 
-def test_request_id_stands_on_every_line_within_the_context() -> None:
+def test_request_id_stands_on_every_line_of_its_task() -> None:
+    def serve() -> None:
+        bind(request_id="req-1")
+        log.info("inside")
+        logging.getLogger("uvicorn.error").warning("Unsupported upgrade request.")
+
     with captured_logs() as captured:
-        with bound(request_id="req-1"):
-            log.info("inside")
-            logging.getLogger("uvicorn.error").warning("Unsupported upgrade request.")
+        contextvars.copy_context().run(serve)
         log.info("outside")
     assert [line.get("request_id") for line in captured.lines] == ["req-1", "req-1", None]
 

@@ -17,7 +17,7 @@ from email_gateway.api.problems import problem_reply
 from email_gateway.api.routes import ROUTES
 from email_gateway.api.routing import Access, RouteTable
 from email_gateway.errors import CallerError, TryLater
-from email_gateway.observe import bound, get_logger
+from email_gateway.observe import bind, get_logger
 
 log = get_logger(__name__)
 _LEVEL = logging.getLogger(__name__)
@@ -59,16 +59,16 @@ class Api:
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         call = Call(scope, receive, self._budget, str(uuid_utils.uuid7()), headers={})
-        with bound(request_id=call.request_id):
-            try:
-                reply = await self._answer(call)
-            except ClientGone:
-                log.info("client_gone", route=call.route)
-                return
-            finally:
-                call.release()
-            if _LEVEL.isEnabledFor(logging.DEBUG):  # asked here: binding a logger costs more than the line is worth
-                log.debug("request", method=scope["method"], route=call.route, status=reply.status)
+        bind(request_id=call.request_id)  # the server runs each request as a task of its own
+        try:
+            reply = await self._answer(call)
+        except ClientGone:
+            log.info("client_gone", route=call.route)
+            return
+        finally:
+            call.release()
+        if _LEVEL.isEnabledFor(logging.DEBUG):  # asked here: binding a logger costs more than the line is worth
+            log.debug("request", method=scope["method"], route=call.route, status=reply.status)
         headers: list[tuple[bytes, bytes]] = [
             reply.content_type,
             (b"content-length", b"%d" % len(reply.body)),

@@ -1,11 +1,10 @@
 """CPF and CNPJ: one canonical spelling, checked digits, and the packed form that is sealed."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-
-from stdnum.br import cnpj, cpf
-from stdnum.exceptions import ValidationError
+from operator import mul
 
 from email_gateway.mail.encoding import InvalidValue
 
@@ -34,6 +33,14 @@ class TaxIdKind(IntEnum):
 _CANONICAL = {
     TaxIdKind.CPF: re.compile(rb"[0-9]{11}"),
     TaxIdKind.CNPJ: re.compile(rb"[0-9A-Z]{12}[0-9]{2}"),
+}
+
+
+_PUNCTUATION = str.maketrans("", "", ".-/")
+# What each character before a check digit counts for (IN RFB 2.229/2024, annex; the same rule for both).
+_WEIGHTS = {
+    TaxIdKind.CPF: (range(10, 1, -1), range(11, 1, -1)),
+    TaxIdKind.CNPJ: ((5, 4, 3, 2, *range(9, 1, -1)), (6, 5, 4, 3, 2, *range(9, 1, -1))),
 }
 
 
@@ -69,22 +76,26 @@ class TaxId:
 def parse_tax_id(text: str) -> TaxId:
     """Read a CPF or CNPJ, with or without its usual punctuation; raises `InvalidTaxId`.
 
-    Letters of a CNPJ may be lower case. The patterns stand before the library because it takes
-    digits of other scripts, and strips white space inside the number: second spellings of one
-    person, which no blind index would find.
+    Letters of a CNPJ may be lower case. Nothing else is forgiven: white space inside the number or
+    digits of another script would be second spellings of one person, which no blind index finds.
     """
     # Before `upper`, which turns some characters outside ASCII (U+0131) into letters inside it.
     if len(text) > _LONGEST_INPUT or not text.isascii():
         raise InvalidTaxId(_SHAPE)
     text = text.strip(" ").upper()
-    try:
-        if _CPF.fullmatch(text):
-            return TaxId(TaxIdKind.CPF, _check_cpf(text))
-        if _CNPJ.fullmatch(text):
-            return TaxId(TaxIdKind.CNPJ, cnpj.validate(text))
-    except ValidationError as error:
-        raise InvalidTaxId("check the number: its last two digits do not belong to the others") from error
-    raise InvalidTaxId(_SHAPE)
+    if _CPF.fullmatch(text):
+        kind = TaxIdKind.CPF
+    elif _CNPJ.fullmatch(text):
+        kind = TaxIdKind.CNPJ
+    else:
+        raise InvalidTaxId(_SHAPE)
+    canonical = text.translate(_PUNCTUATION)
+    if canonical == canonical[0] * len(canonical):
+        # 111.111.111-11 and its like pass the arithmetic but are never issued.
+        raise InvalidTaxId("check the number: none consists of one digit alone")
+    if not _has_its_check_digits(kind, canonical.encode("ascii")):
+        raise InvalidTaxId("check the number: its last two digits do not belong to the others")
+    return TaxId(kind, canonical)
 
 
 def unpack_tax_id(packed: bytes) -> TaxId:
@@ -101,9 +112,13 @@ def unpack_tax_id(packed: bytes) -> TaxId:
     return TaxId(kind, canonical.decode("ascii"))
 
 
-def _check_cpf(text: str) -> str:
-    canonical = cpf.compact(text)
-    # 111.111.111-11 and its like pass the arithmetic but are never issued.
-    if canonical == canonical[0] * len(canonical):
-        raise InvalidTaxId("check the number: no CPF repeats one digit eleven times")
-    return cpf.validate(canonical)
+def _has_its_check_digits(kind: TaxIdKind, number: bytes) -> bool:
+    return all(
+        number[len(weights)] - ord("0") == _check_digit(number[: len(weights)], weights) for weights in _WEIGHTS[kind]
+    )
+
+
+def _check_digit(characters: bytes, weights: Sequence[int]) -> int:
+    """Return the check digit behind `characters`; each counts for its ASCII code less 48, letters too."""
+    rest = (sum(map(mul, characters, weights)) - ord("0") * sum(weights)) % 11
+    return 0 if rest < 2 else 11 - rest

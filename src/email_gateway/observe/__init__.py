@@ -1,6 +1,6 @@
 """What an operator sees of a running process: logs without values, and metrics."""
 
-from email_gateway.observe.logs import bound, configure_logging, get_logger
+from email_gateway.observe.logs import bind, configure_logging, get_logger
 from email_gateway.observe.metrics import (
     ACCEPTED,
     IN_DOUBT,
@@ -24,7 +24,7 @@ __all__ = [
     "SECRET_AGE",
     "SECRET_ALERT",
     "SECRET_REFRESHES",
-    "bound",
+    "bind",
     "configure_logging",
     "get_logger",
     "render_metrics",

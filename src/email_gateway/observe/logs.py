@@ -9,7 +9,6 @@ import logging
 import sys
 import threading
 from collections.abc import Callable, MutableMapping
-from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, TextIO
@@ -73,9 +72,9 @@ def get_logger(name: str) -> structlog.typing.FilteringBoundLogger:
     return logger
 
 
-def bound(**values: object) -> AbstractContextManager[None]:
-    """Add these values, such as `request_id`, to every line logged within the context."""
-    return structlog.contextvars.bound_contextvars(**values)
+def bind(**values: object) -> None:
+    """Add these values, such as `request_id`, to every line that this task logs from here on."""
+    structlog.contextvars.bind_contextvars(**values)
 
 
 def configure_logging(settings_format: str, level: str, stream: TextIO | None = None) -> None:
