@@ -17,6 +17,7 @@ import httpx
 import pytest
 
 from tests.conftest import KEY, SALT
+from tests.plugins.marks import session_watch
 from tests.up.running import MAIL, PATIENCE_SECONDS, children_of, eventually, lives
 
 pytestmark = pytest.mark.anyio
@@ -49,12 +50,13 @@ class Part:
 @contextlib.contextmanager
 def running(folder: Path, *arguments: str, **environ: str) -> Iterator[Part]:
     """Start a part with nothing in its environment but the keys and what is given."""
-    said = folder / f"{arguments[0]}.txt"
+    session_watch().add("a key of a part", *KEYS.values())
+    said = session_watch().folder / f"{folder.name}-{arguments[0]}.log"
     with said.open("w") as errors:
         process = subprocess.Popen(
             [sys.executable, "-P", "-m", "email_gateway.cli", *arguments],
             cwd=folder,
-            env={"PATH": os.environ["PATH"], **KEYS, **environ},
+            env={"PATH": os.environ["PATH"], "LOG_LEVEL": "DEBUG", **KEYS, **environ},
             stderr=errors,
         )
     try:

@@ -14,6 +14,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
+
+from tests.plugins.marks import session_watch
 
 PATIENCE_SECONDS = 60.0
 MAIL = {
@@ -76,7 +79,7 @@ def start(home: Path, *arguments: str, **environ: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
             [sys.executable, "-P", "-m", "email_gateway.cli", "up", "--home", str(home), *arguments],
             cwd=home.parent,  # no .env of ours
-            env={"PATH": os.environ["PATH"], **environ},
+            env={"PATH": os.environ["PATH"], "LOG_LEVEL": "DEBUG", **environ},
             stdout=subprocess.PIPE,
             stderr=errors,
             text=True,
@@ -85,7 +88,7 @@ def start(home: Path, *arguments: str, **environ: str) -> subprocess.Popen[str]:
 
 def error_file(home: Path) -> Path:
     """Return where the standard error of this home's `up` goes."""
-    return home.parent / "stderr.txt"
+    return session_watch().folder / f"{home.parent.name}.log"
 
 
 def said(home: Path) -> str:
@@ -101,11 +104,20 @@ def running_up(home: Path, *arguments: str, **environ: str) -> Iterator[Up]:
         line = read_line(process)
         if not line:
             raise AssertionError(f"up did not start: {said(home)}")
-        yield Up(process, json.loads(line))
+        told = json.loads(line)
+        session_watch().add("a secret of `up`", *secrets_of(home, told))
+        yield Up(process, told)
     finally:
         if process.poll() is None:
             process.terminate()
         process.communicate(timeout=PATIENCE_SECONDS)
+
+
+def secrets_of(home: Path, told: dict[str, str]) -> list[str]:
+    """List what no log may hold: the keys, the database's password, and whose mail it is."""
+    password = urlsplit(told["database_url"]).password or ""
+    kept = json.loads((home / "credentials.json").read_text()).values()
+    return [told["api_key"], told["admin_key"], password, *map(str, kept), "ana@example.net", "52998224725"]
 
 
 def read_line(process: subprocess.Popen[str]) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.moto_server import AWS_ENVIRONMENT, REGION, connect, create_secrets, moto_server
+from tests.plugins.marks import session_watch
 from tests.up.running import Up, eventually, fresh_home, running_up
 
 PREFIX = "gateway-of-up"
@@ -21,6 +22,7 @@ VALUES = {
 def up() -> Iterator[Up]:
     with moto_server() as url, fresh_home() as home:
         create_secrets(connect(url), PREFIX, VALUES)
+        session_watch().add("a secret of Secrets Manager", *VALUES.values())
         environ = {
             **AWS_ENVIRONMENT,
             "APP_ENV": "staging",

@@ -12,7 +12,7 @@ from email_gateway.cli.process import receive
 from email_gateway.cli.running import run_until_stopped
 from email_gateway.observe import configure_logging
 from email_gateway.settings import Settings, load_settings
-from email_gateway.up.listening import listen
+from email_gateway.up.listening import listen_each
 from email_gateway.up.processes import keep_api_processes
 
 app = typer.Typer(add_completion=False, rich_markup_mode="markdown")
@@ -41,11 +41,11 @@ def api(
     if listen_fd is not None:
         serve(settings, socket.socket(fileno=listen_fd))
         return
-    listener = listen(settings.api_host, settings.api_port)
+    listeners = listen_each(settings.api_host, settings.api_port, settings.api_processes)
     if settings.api_processes == 1:
-        serve(settings, listener)
+        serve(settings, listeners[0])
     else:
-        keep_api_processes(settings, listener)
+        keep_api_processes(settings, listeners)
 
 
 def serve(settings: Settings, listener: socket.socket) -> None:

@@ -34,7 +34,6 @@ SETTINGS = {
     "fsync": "on",
     "synchronous_commit": "on",
     "full_page_writes": "on",
-    # Sealed values do not compress, the index pages around them do.
     "max_wal_size": "1GB",
     "checkpoint_timeout": "15min",
     "jit": "off",  # every statement is short

@@ -18,7 +18,7 @@ from email_gateway.up.children import Child, Role, end_all, next_due, require_st
 from email_gateway.up.first_account import Prepared, prepare
 from email_gateway.up.handing import secrets_of
 from email_gateway.up.home import Credentials, Home, Runtime
-from email_gateway.up.listening import listen, reach
+from email_gateway.up.listening import listen_each, reach
 from email_gateway.up.processes import LOOK_EVERY_SECONDS, api_roles
 from email_gateway.up.readiness import Readiness
 from email_gateway.up.signals import Interrupted, StopSignals
@@ -95,7 +95,7 @@ class _Gateway:
         asked = {} if self._wishes.port is None else {"API_PORT": str(self._wishes.port)}
         self._settings = settings = load_settings(handed=asked, generated=_as_settings(credentials))
         configure_logging(settings.log_format, settings.log_level)
-        self._listener = listen(settings.api_host, settings.api_port)
+        self._listeners = listen_each(settings.api_host, settings.api_port, settings.api_processes)
         if found is None:
             credentials = _in_force(credentials, settings)
             self._home.keep_credentials(credentials)
@@ -146,7 +146,7 @@ class _Gateway:
 
     @property
     def _reached(self) -> tuple[str, int]:
-        return reach(self._listener)
+        return reach(self._listeners[0])
 
     def _start_postgres(self) -> str:
         self._postgres = EmbeddedPostgres(self._home.path)
@@ -165,7 +165,7 @@ class _Gateway:
     def _start_children(self) -> None:
         _, port = self._reached
         handed = {**secrets_of(self._settings), "DATABASE_URL": self._database_url, "API_PORT": str(port)}
-        roles = [*api_roles(self._settings, self._listener, handed), Role("worker", ("worker",), handed)]
+        roles = [*api_roles(self._listeners, handed), Role("worker", ("worker",), handed)]
         self._children = [Child(role) for role in roles]
 
     def _await_ready(self) -> None:

@@ -1,4 +1,4 @@
-"""The listening socket that the api's processes share."""
+"""The listening sockets of the api: one for each of its processes, all on one port."""
 
 import errno
 import socket
@@ -9,7 +9,23 @@ BACKLOG = 2048
 ANY = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  # recognised, not chosen
 
 
-def listen(host: str, port: int) -> socket.socket:
+def listen_each(host: str, port: int, count: int) -> list[socket.socket]:
+    """Return `count` listening sockets on one port, among which the kernel spreads connections.
+
+    On one shared socket the process that wakes first accepts everything that waits, and the others
+    idle. Raises as `listen` does.
+    """
+    first = listen(host, port)
+    if count == 1:
+        return [first]
+    # Bound without SO_REUSEPORT it has shown that nobody else has the port: with it, another
+    # gateway of this user would silently get a share of the connections.
+    port = first.getsockname()[1]
+    first.close()
+    return [listen(host, port, is_shared=True) for _ in range(count)]
+
+
+def listen(host: str, port: int, *, is_shared: bool = False) -> socket.socket:
     """Return a listening socket; port 0 picks a free one.
 
     Raises OperatorError when the port is taken, ConfigurationError when the address is not ours.
@@ -22,6 +38,8 @@ def listen(host: str, port: int) -> socket.socket:
     try:
         # Connections of the last run that still close do not keep the port.
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if is_shared:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         listener.bind(address)
         listener.listen(BACKLOG)
     except OSError as error:

@@ -2,6 +2,7 @@
 
 import socket
 import time
+from collections.abc import Sequence
 
 from email_gateway.settings import Settings
 from email_gateway.up.children import STEADY_AFTER_SECONDS, Child, Role, end_all, next_due, require_startable
@@ -11,20 +12,24 @@ from email_gateway.up.signals import StopSignals
 LOOK_EVERY_SECONDS = 1.0
 
 
-def api_roles(settings: Settings, listener: socket.socket, handed: dict[str, str]) -> list[Role]:
-    """Return a role for each of the api's processes; they accept connections from the same socket."""
-    descriptor = listener.fileno()
-    arguments = ("api", "--listen-fd", str(descriptor))
-    return [Role(f"api-{n + 1}", arguments, handed, sockets=(descriptor,)) for n in range(settings.api_processes)]
+def api_roles(listeners: Sequence[socket.socket], handed: dict[str, str]) -> list[Role]:
+    """Return a role for each of the api's processes, each with a socket of its own on the same port.
+
+    We keep the sockets too: what connects while a process is down waits for its successor.
+    """
+    return [
+        Role(f"api-{number}", ("api", "--listen-fd", str(fd)), handed, sockets=(fd,))
+        for number, fd in enumerate((listener.fileno() for listener in listeners), start=1)
+    ]
 
 
-def keep_api_processes(settings: Settings, listener: socket.socket) -> None:
+def keep_api_processes(settings: Settings, listeners: Sequence[socket.socket]) -> None:
     """Run API_PROCESSES of them until a signal asks to stop; one that falls is started again. Main thread only.
 
     Raises ConfigurationError when one finds at the start that it never can, OperatorError when one keeps falling then.
     """
     with StopSignals() as signals:
-        children = [Child(role) for role in api_roles(settings, listener, secrets_of(settings))]
+        children = [Child(role) for role in api_roles(listeners, secrets_of(settings))]
         settled_at = time.monotonic() + STEADY_AFTER_SECONDS
         try:
             while not signals.requests:
