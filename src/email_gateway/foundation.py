@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import timedelta
@@ -18,6 +19,9 @@ from email_gateway.vault.roots import derive_root
 log = get_logger(__name__)
 
 HEARTBEAT_EVERY = timedelta(seconds=60)
+# As long as the secrets get: what may pass by itself is waited for, then a supervisor decides.
+DATABASE_PATIENCE = timedelta(seconds=15)
+RETRY_EVERY = timedelta(seconds=0.5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +45,7 @@ async def open_foundation(settings: Settings) -> AsyncIterator[Foundation]:
         log.warning(warning)
     secrets = await SecretsService.start(settings)
     try:
-        db = await Database.connect(database_url(settings, secrets))
+        db = await connect(database_url(settings, secrets))
         try:
             await require_current(db)
             keyring = await _open_vault(db, secrets)
@@ -65,6 +69,19 @@ def database_url(settings: Settings, secrets: SecretsService) -> str:
     return url
 
 
+async def connect(url: str, *, patience: timedelta = DATABASE_PATIENCE) -> Database:
+    """Connect to the database, waiting while it starts or recovers; then raises DatabaseUnavailable."""
+    deadline = time.monotonic() + patience.total_seconds()
+    while True:
+        try:
+            return await Database.connect(url)
+        except DatabaseUnavailable as error:
+            if time.monotonic() >= deadline:
+                raise
+            log.warning("database_awaited", error=error)
+        await asyncio.sleep(RETRY_EVERY.total_seconds())
+
+
 async def _open_vault(db: Database, secrets: SecretsService) -> Keyring:
     key, salt = secrets.get("encryption-key"), secrets.get("encryption-salt")
     return await Keyring.start(db, derive_root(key.value, salt.value), key.version_id, salt.version_id)
@@ -77,4 +94,4 @@ async def _beat(keyring: Keyring) -> None:
         try:
             await keyring.heartbeat()
         except DatabaseUnavailable as error:
-            log.warning("heartbeat_missed", error=error.code)
+            log.warning("heartbeat_missed", error=error)

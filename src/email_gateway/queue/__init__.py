@@ -58,7 +58,7 @@ class Queue:
             try:
                 claimed = await deliveries.claim(self._db, limit=min(room, BATCH), lease_for=self._lease_for)
             except DatabaseUnavailable as error:
-                log.warning("queue_unavailable", error=error.code)
+                log.warning("queue_unavailable", error=error)
                 await self._pause(AFTER_OUTAGE)
                 continue
             for claims in claimed:
@@ -103,7 +103,7 @@ class Queue:
                     await self._rescue()
                     next_rescue = time.monotonic() + RESCUE_EVERY.total_seconds()
             except DatabaseUnavailable as error:
-                log.warning("queue_unavailable", error=error.code)
+                log.warning("queue_unavailable", error=error)
             await asyncio.sleep(min(RENEW_EVERY, RESCUE_EVERY, self._lease_for / 3).total_seconds())
 
     async def _renew(self) -> None:
