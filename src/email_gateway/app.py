@@ -59,6 +59,7 @@ async def open_site(foundation: Foundation, url: str) -> AsyncIterator["Site"]:
             has_inbox=settings.transport == "inbox",
             api_url=f"{url}/v1",
             requires_https=settings.app_env in DEPLOYED,
+            limits=limits,
         )
     )
     try:

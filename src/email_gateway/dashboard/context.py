@@ -3,8 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from email_gateway.dashboard.attempts import LoginAttempts
 from email_gateway.dashboard.figures import Figures
+from email_gateway.limits import Limits
 from email_gateway.store.database import Database
 from email_gateway.vault.keyring import Keyring
 
@@ -30,7 +30,8 @@ class DashboardContext:
     """What the pages read from; `has_inbox` shows the development inbox in clear.
 
     `api_url` ends in /v1 and stands in the first steps of an empty gateway. With `requires_https` a
-    login that came neither over https nor from this machine is refused.
+    login that came neither over https nor from this machine is refused. `limits` counts failed
+    logins together with wrong admin keys of the API.
     """
 
     db: Database
@@ -39,5 +40,5 @@ class DashboardContext:
     has_inbox: bool
     api_url: str
     requires_https: bool = False
-    attempts: LoginAttempts = field(default_factory=LoginAttempts)
+    limits: Limits = field(default_factory=Limits)
     figures: Figures = field(default_factory=Figures)

@@ -50,7 +50,7 @@ async def with_key(request: Request) -> Response:
     operator = clean_line(form.get("operator", ""), LONGEST_OPERATOR)
     if context.requires_https and not is_https(request) and not is_loopback(request):
         return page("login.html", status=403, problem=NOT_SECURE, operator=operator)
-    if wait := context.attempts.wait_seconds(client_address(request)):
+    if wait := await context.limits.admin_wait_seconds(client_address(request)):
         problem = f"Too many failed logins from here. Try again in {wait} seconds."
         response = page("login.html", status=429, problem=problem, operator=operator)
         response.headers["retry-after"] = str(wait)
@@ -58,7 +58,7 @@ async def with_key(request: Request) -> Response:
     if not operator:
         return page("login.html", status=422, problem=NO_NAME, operator="")
     if not _is_key_in_force(context, form.get("key", "")):
-        context.attempts.add_failure(client_address(request))
+        await context.limits.add_admin_failure(client_address(request))
         log.warning("dashboard_login_refused")
         return page("login.html", status=401, problem=WRONG_KEY, operator=operator)
     return await _open_session(request, operator, "dashboard.logged_in")
