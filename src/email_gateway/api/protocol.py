@@ -49,8 +49,8 @@ class JoinedWrites:
         self._transport.close()
 
     def _flush(self) -> None:
-        if self._pending:
-            pending, self._pending = self._pending, []
+        pending, self._pending = self._pending, []
+        if pending and not self._transport.is_closing():  # aborted, or lost: nobody is there to read it
             self._transport.write(b"".join(pending))
 
 
