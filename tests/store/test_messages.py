@@ -6,9 +6,10 @@ import uuid
 import pytest
 from uuid_utils.compat import uuid7
 
-from email_gateway.errors import DatabaseRefused, IdempotencyConflict, NotFound
-from email_gateway.store.database import Database
+from email_gateway.errors import DatabaseRefused, DatabaseUnavailable, IdempotencyConflict, NotFound
+from email_gateway.store.database import Database, Record
 from email_gateway.store.messages import (
+    Accepted,
     Acceptor,
     NewAttachment,
     Page,
@@ -130,3 +131,25 @@ async def test_pages_run_both_ways_and_say_whether_there_is_more(db: Database, t
     assert ([m.message_id for m in last], more) == (ids[2:], False)
     back, more = await list_messages(db, tenant_id, Page(limit=2, before=ids[3]))
     assert ([m.message_id for m in back], more) == (ids[1:3], True)
+
+
+class CutOffAfterCommit(Database):
+    """The real database, away whenever a single row is asked for, as when the server dies after COMMIT."""
+
+    async def fetch_one(self, sql: str, *args: object) -> Record | None:
+        raise DatabaseUnavailable("cut off")
+
+
+async def test_a_replay_that_cannot_be_read_does_not_fail_what_was_committed_with_it(
+    db: Database, tenant_id: uuid.UUID
+) -> None:
+    await Acceptor(db).accept(new_request(tenant_id, key_hmac=KEY, fingerprint=BODY))
+    acceptor = Acceptor(CutOffAfterCommit(db._pool))
+    fresh, replay = await asyncio.gather(
+        acceptor.accept(new_request(tenant_id)),
+        acceptor.accept(new_request(tenant_id, key_hmac=KEY, fingerprint=BODY)),
+        return_exceptions=True,
+    )
+    assert isinstance(fresh, Accepted)
+    assert isinstance(replay, DatabaseUnavailable)
+    assert await count(db, "message") == 2

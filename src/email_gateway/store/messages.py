@@ -5,7 +5,14 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from email_gateway.errors import IdempotencyConflict, IdempotencyInFlight, LockTimeout, NotFound, Overloaded
+from email_gateway.errors import (
+    GatewayError,
+    IdempotencyConflict,
+    IdempotencyInFlight,
+    LockTimeout,
+    NotFound,
+    Overloaded,
+)
 from email_gateway.mail.deliveries import State
 from email_gateway.store.database import Database, Queries, Record
 from email_gateway.store.group_commit import GroupCommit
@@ -186,7 +193,11 @@ class Acceptor:
         ]
 
     async def _answer_of_winner(self, request: NewRequest) -> Accepted | Exception:
-        row = await self._db.fetch_one(SQL.find_idempotency_answer, request.tenant_id, request.key_hmac)
+        try:
+            row = await self._db.fetch_one(SQL.find_idempotency_answer, request.tenant_id, request.key_hmac)
+        except GatewayError as error:
+            # The group has committed: this must not look as if it had not, or it would be tried again.
+            return error
         if row is None:  # it expired between the two statements
             return IdempotencyInFlight("the first use of this Idempotency-Key just expired: repeat the request")
         if row["fingerprint"] != request.fingerprint:
