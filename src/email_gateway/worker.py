@@ -12,12 +12,15 @@ from email_gateway.mail.deliveries import Claims, Outcome, Verdict
 from email_gateway.observe import get_logger
 from email_gateway.queue import Queue
 from email_gateway.settings import Settings
+from email_gateway.store.database import Database
+from email_gateway.store.messages import prune_idempotency_keys
 
 log = get_logger(__name__)
 
 # How long attempts under way may take after a stop was asked for; shorter than what
 # orchestrators wait before they kill (30 s).
 GRACE = timedelta(seconds=20)
+TIDY_EVERY = timedelta(minutes=10)
 
 
 async def run_worker(settings: Settings, stop: asyncio.Event) -> None:
@@ -35,7 +38,7 @@ async def work(foundation: Foundation, delivery: Delivery, stop: asyncio.Event) 
     queue = Queue(foundation.db, capacity=foundation.settings.worker_concurrency)
     events = Recorder(foundation.db, foundation.keyring)
     loop = asyncio.create_task(deliver(queue, delivery, events))
-    upkeep = asyncio.create_task(queue.keep())
+    upkeep = asyncio.gather(queue.keep(), tidy(foundation.db))
     stopped = asyncio.create_task(stop.wait())
     try:
         await asyncio.wait((loop, upkeep, stopped), return_when=asyncio.FIRST_COMPLETED)
@@ -50,6 +53,14 @@ async def work(foundation: Foundation, delivery: Delivery, stop: asyncio.Event) 
     for result in results:
         if isinstance(result, Exception):
             raise result
+
+
+async def tidy(db: Database) -> None:
+    """Forget now and then what has expired, until cancelled."""
+    while True:
+        with contextlib.suppress(DatabaseUnavailable):  # the next round will do
+            await prune_idempotency_keys(db)
+        await asyncio.sleep(TIDY_EVERY.total_seconds())
 
 
 async def deliver(queue: Queue, delivery: Delivery, events: Recorder) -> None:

@@ -18,6 +18,7 @@ from email_gateway.store.messages import (
     list_events,
     list_messages,
     list_sealed_attachments,
+    prune_idempotency_keys,
     search_messages,
 )
 from tests.makers import INDEX_KEY, SEALED, new_message, new_request
@@ -92,6 +93,17 @@ async def test_a_key_may_be_used_again_after_its_window(db: Database, tenant_id:
     await db.execute("UPDATE idempotency SET expires_at = now()")
     answer = await acceptor.accept(new_request(tenant_id, key_hmac=KEY, fingerprint=OTHER_BODY))
     assert not answer.is_replay
+    assert await count(db, "message") == 2
+
+
+async def test_pruning_forgets_expired_keys_and_no_other(db: Database, tenant_id: uuid.UUID) -> None:
+    acceptor = Acceptor(db)
+    await acceptor.accept(new_request(tenant_id, key_hmac=KEY, fingerprint=BODY))
+    await db.execute("UPDATE idempotency SET expires_at = now()")
+    await acceptor.accept(new_request(tenant_id, key_hmac=OTHER_KEY, fingerprint=BODY))
+    await prune_idempotency_keys(db)
+    rows = await db.fetch("SELECT key_hmac FROM idempotency")
+    assert [row["key_hmac"] for row in rows] == [OTHER_KEY]
     assert await count(db, "message") == 2
 
 

@@ -21,6 +21,7 @@ from email_gateway.store.queries import load
 SQL = load("messages")
 
 IDEMPOTENCY_WINDOW = timedelta(hours=24)
+PRUNE_BATCH = 5_000
 GROUP_BYTES = 8 * 1024 * 1024
 # A message counts for at least this much, so that a group ends at 500 of them.
 LEAST_MESSAGE_BYTES = GROUP_BYTES // 500
@@ -279,6 +280,12 @@ def _message_columns(requests: list[NewRequest]) -> list[list[object]]:
 
 def _columns(rows: Sequence[tuple[object, ...]], count: int) -> list[list[object]]:
     return [list(column) for column in zip(*rows, strict=True)] if rows else [[] for _ in range(count)]
+
+
+async def prune_idempotency_keys(db: Queries) -> None:
+    """Forget every idempotency key that has expired; workers may do it at the same time."""
+    while await db.execute(SQL.prune_idempotency_keys, PRUNE_BATCH) == f"DELETE {PRUNE_BATCH}":
+        pass
 
 
 async def get_message(db: Queries, tenant_id: UUID, message_id: UUID) -> StoredMessage:

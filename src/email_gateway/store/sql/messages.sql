@@ -15,6 +15,11 @@ RETURNING tenant_id, key_hmac
 SELECT fingerprint, response FROM idempotency
 WHERE tenant_id = $1 AND key_hmac = $2 AND expires_at > now()
 
+-- name: prune_idempotency_keys
+-- Forget keys whose day is over, some at a time so that no lock is held for long.
+DELETE FROM idempotency WHERE ctid = ANY (ARRAY(
+    SELECT ctid FROM idempotency WHERE expires_at <= now() LIMIT $1 FOR UPDATE SKIP LOCKED))
+
 -- name: add_messages
 -- Everything a group of requests brings, in one statement: messages, deliveries, blind indexes,
 -- first events. Arrays instead of rows: one round trip and one plan whatever the size of the group.

@@ -1,0 +1,142 @@
+"""The worker's loop on a real database, with a recording relay in the place of a server."""
+
+import asyncio
+import uuid
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from email_gateway.delivery import Delivery, Reached
+from email_gateway.errors import ClaimLost, DatabaseUnavailable
+from email_gateway.foundation import Foundation
+from email_gateway.mail.deliveries import Claims, Outcome, Phase, Verdict
+from email_gateway.store.database import Database, Record
+from email_gateway.store.messages import Acceptor
+from email_gateway.vault.keyring import Keyring
+from email_gateway.worker import work
+from tests.makers import new_message, new_request
+
+pytestmark = pytest.mark.anyio
+
+Act = Callable[[Claims, Reached], Awaitable[list[Outcome]]]
+
+
+class Relay:
+    """Takes the place of delivery: notes what it was given, and does what the test says."""
+
+    def __init__(self, act: Act) -> None:
+        self._act = act
+        self.seen: list[uuid.UUID] = []
+
+    async def attempt(self, claims: Claims, reached: Reached) -> list[Outcome]:
+        self.seen.append(claims.message_id)
+        return await self._act(claims, reached)
+
+
+async def deliver(claims: Claims, reached: Reached) -> list[Outcome]:
+    await reached(claims, Phase.DOT_PENDING)
+    return [Outcome(claim, Verdict.DELIVERED, "dot", "accepted", code=250) for claim in claims.each]
+
+
+async def accept(db: Database, tenant_id: uuid.UUID, **changes: object) -> uuid.UUID:
+    message = new_message(**changes)
+    await Acceptor(db).accept(new_request(tenant_id, message))
+    return message.message_id
+
+
+async def row_of(db: Database, message_id: uuid.UUID) -> Record:
+    (row,) = await db.fetch("SELECT state, attempts, phase FROM delivery WHERE message_id = $1", message_id)
+    return row
+
+
+class Worker:
+    """A worker under way; `stop` ends it as SIGTERM would."""
+
+    def __init__(self, db: Database, keyring: Keyring, relay: Relay) -> None:
+        foundation = SimpleNamespace(db=db, keyring=keyring, settings=SimpleNamespace(worker_concurrency=10))
+        self._stop = asyncio.Event()
+        self._working = asyncio.create_task(work(cast("Foundation", foundation), cast("Delivery", relay), self._stop))
+
+    async def stop(self) -> None:
+        self._stop.set()
+        await self._working
+
+
+async def eventually(condition: Callable[[], Awaitable[Any]]) -> None:
+    async with asyncio.timeout(10):
+        # The rows change in the database; there is nothing to await but time.
+        while not await condition():  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+
+
+async def test_mail_is_delivered_until_the_worker_stops(db: Database, keyring: Keyring, tenant_id: uuid.UUID) -> None:
+    worker = Worker(db, keyring, Relay(deliver))
+    message_id = await accept(db, tenant_id)
+
+    async def is_delivered() -> bool:
+        return bool((await row_of(db, message_id))["state"] == "delivered")
+
+    await eventually(is_delivered)
+    await worker.stop()
+
+
+@pytest.mark.parametrize("trouble", [ClaimLost("x"), DatabaseUnavailable("x"), RuntimeError("a poisonous message")])
+async def test_trouble_with_one_message_stops_no_other(
+    db: Database, keyring: Keyring, tenant_id: uuid.UUID, trouble: Exception
+) -> None:
+    bad = await accept(db, tenant_id)
+
+    async def act(claims: Claims, reached: Reached) -> list[Outcome]:
+        if claims.message_id == bad:
+            raise trouble
+        return await deliver(claims, reached)
+
+    worker = Worker(db, keyring, Relay(act))
+    good = await accept(db, tenant_id)
+
+    async def is_delivered() -> bool:
+        return bool((await row_of(db, good))["state"] == "delivered")
+
+    await eventually(is_delivered)
+    await worker.stop()
+    assert (await row_of(db, bad))["state"] == "sending", "its lease runs out, and it is rescued"
+
+
+async def test_a_message_that_expired_while_it_waited_is_not_sent(
+    db: Database, keyring: Keyring, tenant_id: uuid.UUID
+) -> None:
+    message_id = await accept(db, tenant_id, lifetime=timedelta(0), dead_at_expiry=False)
+    relay = Relay(deliver)
+    worker = Worker(db, keyring, relay)
+
+    async def is_expired() -> bool:
+        return bool((await row_of(db, message_id))["state"] == "expired")
+
+    await eventually(is_expired)
+    await worker.stop()
+    assert relay.seen == []
+
+
+async def test_a_stopped_worker_gives_back_what_it_could_not_send(
+    db: Database, keyring: Keyring, tenant_id: uuid.UUID, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("email_gateway.worker.GRACE", timedelta(milliseconds=50))
+
+    async def hang(_claims: Claims, _reached: Reached) -> list[Outcome]:
+        await asyncio.Event().wait()
+        return []
+
+    relay = Relay(hang)
+    worker = Worker(db, keyring, relay)
+    message_id = await accept(db, tenant_id)
+
+    async def is_begun() -> bool:
+        return bool(relay.seen)
+
+    await eventually(is_begun)
+    await worker.stop()
+    row = await row_of(db, message_id)
+    assert (row["state"], row["attempts"], row["phase"]) == ("queued", 0, None)
