@@ -7,6 +7,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import tempfile
 import threading
@@ -35,8 +36,8 @@ MESSAGE_ID = re.compile(rb"^Message-ID: <([0-9a-f-]{36})@", re.MULTILINE | re.IG
 
 
 @contextlib.contextmanager
-def capturing_sink() -> Iterator[tuple[int, Path]]:
-    """A smtp-sink that keeps every message it takes in a file; yield its port and the folder."""
+def capturing_sink() -> Iterator[tuple[int, Path, subprocess.Popen[bytes]]]:
+    """A smtp-sink that keeps every message it takes in a file; yield its port, the folder and its process."""
     folder = Path(tempfile.mkdtemp(prefix="email-gateway-sink-"))
     folder.chmod(0o777)
     port = free_port()
@@ -45,9 +46,9 @@ def capturing_sink() -> Iterator[tuple[int, Path]]:
         [get_program("smtp-sink"), *user, "-d", f"{folder}/%M.", f"127.0.0.1:{port}", "1024"], cwd=folder
     )
     try:
-        yield port, folder
+        yield port, folder, sink
     finally:
-        sink.terminate()
+        sink.kill()
         sink.wait()
         shutil.rmtree(folder)
 
@@ -110,18 +111,22 @@ class Callers:
 
 async def test_nothing_is_lost_when_worker_api_and_postgres_are_killed(run: Run) -> None:
     with (
-        capturing_sink() as (port, folder),
+        capturing_sink() as (port, folder, sink),
         run("api", "worker", TRANSPORT="smtp", SMTP_URL=f"smtp://127.0.0.1:{port}?tls=none") as gateway,
     ):
         callers = Callers(gateway)
         callers.start()
         for turn, victim in enumerate(VICTIMS, start=1):
             callers.wait_for(turn * MAILS // (len(VICTIMS) + 2))
+            # A sink that answers nothing for a moment: mail is under way when the blow falls.
+            sink.send_signal(signal.SIGSTOP)
+            await under_way(gateway)
             if victim == "postgres":
                 gateway.kill_postgres()
             else:
                 gateway.kill(victim)
                 gateway.start(victim)
+            sink.send_signal(signal.SIGCONT)
         callers.wait_for(MAILS)
         db = await Database.connect(gateway.postgres.url, pool_size=1)
         await drained(db, gateway)
@@ -142,6 +147,16 @@ async def test_nothing_is_lost_when_worker_api_and_postgres_are_killed(run: Run)
     assert (books["accepted"], books["delivered"], books["difference"]) == (MAILS, MAILS, 0), counts
     assert len(accepted) == len(doubts) == MAILS, counts
     assert events.get("rescued", 0) + events.get("in_doubt", 0) > 0, f"nothing was killed while it was sent: {counts}"
+
+
+async def under_way(gateway: Gateway) -> None:
+    """Wait until the worker holds deliveries."""
+    db = await Database.connect(gateway.postgres.url, pool_size=1)
+    async with asyncio.timeout(30):
+        # The rows change in the database; there is nothing to await but time.
+        while not await db.fetch("SELECT FROM delivery WHERE state = 'sending' LIMIT 1"):  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    await db.close()
 
 
 async def drained(db: Database, gateway: Gateway) -> None:
