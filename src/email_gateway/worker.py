@@ -34,20 +34,20 @@ async def run_worker(settings: Settings, stop: asyncio.Event) -> None:
 
 
 async def work(foundation: Foundation, delivery: Delivery, stop: asyncio.Event) -> None:
-    """Run the loop and its upkeep until `stop`; fail when either fails."""
+    """Run the loop and its upkeep until `stop`; fail when one of them fails."""
     queue = Queue(foundation.db, capacity=foundation.settings.worker_concurrency)
     events = Recorder(foundation.db, foundation.keyring)
     loop = asyncio.create_task(deliver(queue, delivery, events))
-    upkeep = asyncio.gather(queue.keep(), tidy(foundation.db))
+    upkeep = (asyncio.create_task(queue.keep()), asyncio.create_task(tidy(foundation.db)))
     stopped = asyncio.create_task(stop.wait())
     try:
-        await asyncio.wait((loop, upkeep, stopped), return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait((loop, *upkeep, stopped), return_when=asyncio.FIRST_COMPLETED)
         queue.stop()
         await asyncio.wait((loop,), timeout=GRACE.total_seconds())
     finally:
-        for task in (stopped, loop, upkeep):
+        for task in (stopped, loop, *upkeep):
             task.cancel()
-        results = await asyncio.gather(loop, upkeep, return_exceptions=True)
+        results = await asyncio.gather(loop, *upkeep, return_exceptions=True)
         with contextlib.suppress(DatabaseUnavailable):  # the leases run out by themselves
             await queue.close()
     for result in results:

@@ -11,7 +11,6 @@ from email_gateway.errors import (
     IdempotencyInFlight,
     LockTimeout,
     NotFound,
-    Overloaded,
 )
 from email_gateway.mail.deliveries import State
 from email_gateway.store.database import Database, Queries, Record
@@ -25,7 +24,6 @@ PRUNE_BATCH = 5_000
 GROUP_BYTES = 8 * 1024 * 1024
 # A message counts for at least this much, so that a group ends at 500 of them.
 LEAST_MESSAGE_BYTES = GROUP_BYTES // 500
-MAX_BYTES_IN_FLIGHT = 256 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,27 +151,21 @@ class Acceptor:
         self._group = GroupCommit[NewRequest, Accepted](
             self._commit, weigh=lambda request: request.weight, max_weight=GROUP_BYTES
         )
-        self._bytes_in_flight = 0
 
     async def accept(self, request: NewRequest) -> Accepted:
         """Store the request's messages and return after COMMIT (contract C1).
 
         Raises IdempotencyConflict when its key was used for another body, IdempotencyInFlight when
         a twin has been committing for over five seconds, DatabaseUnavailable when the outcome is
-        unknown (repeating with the same key is safe), Overloaded above 256 MiB in flight.
+        unknown (repeating with the same key is safe), Overloaded once it closes. How many bytes may
+        be in flight is for the caller to bound: it holds the request's body all the while.
         """
-        weight = request.weight
-        if self._bytes_in_flight and self._bytes_in_flight + weight > MAX_BYTES_IN_FLIGHT:
-            raise Overloaded("too many bytes are being stored: try again in a second")
-        self._bytes_in_flight += weight
         try:
             return await self._group.submit(request)
         except LockTimeout:
             if request.key_hmac is not None:
                 raise IdempotencyInFlight("a request with this Idempotency-Key is still being stored") from None
             raise
-        finally:
-            self._bytes_in_flight -= weight
 
     async def close(self) -> None:
         """Refuse new requests and wait for those under way."""
