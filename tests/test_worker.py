@@ -10,7 +10,7 @@ from typing import Any, cast
 import pytest
 
 from email_gateway.delivery import Delivery, Reached
-from email_gateway.errors import ClaimLost, DatabaseUnavailable
+from email_gateway.errors import ClaimLost, DatabaseUnavailable, SchemaMismatch
 from email_gateway.foundation import Foundation
 from email_gateway.mail.deliveries import Claims, Outcome, Phase, Verdict
 from email_gateway.store.database import Database, Record
@@ -60,9 +60,13 @@ class Worker:
         self._stop = asyncio.Event()
         self._working = asyncio.create_task(work(cast("Foundation", foundation), cast("Delivery", relay), self._stop))
 
+    async def ended(self) -> None:
+        async with asyncio.timeout(20):
+            await self._working
+
     async def stop(self) -> None:
         self._stop.set()
-        await self._working
+        await self.ended()
 
 
 async def eventually(condition: Callable[[], Awaitable[Any]]) -> None:
@@ -140,3 +144,10 @@ async def test_a_stopped_worker_gives_back_what_it_could_not_send(
     await worker.stop()
     row = await row_of(db, message_id)
     assert (row["state"], row["attempts"], row["phase"]) == ("queued", 0, None)
+
+
+async def test_a_worker_that_cannot_claim_ends_with_the_reason(db: Database, keyring: Keyring) -> None:
+    worker = Worker(db, keyring, Relay(deliver))
+    await db.execute("ALTER TABLE delivery RENAME TO gone")
+    with pytest.raises(SchemaMismatch):
+        await worker.ended()

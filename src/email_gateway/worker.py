@@ -65,9 +65,13 @@ async def tidy(db: Database) -> None:
 
 async def deliver(queue: Queue, delivery: Delivery, events: Recorder) -> None:
     """Move mail until the queue stops: claim, attempt, record."""
-    async with asyncio.TaskGroup() as attempts:
-        async for claims in queue.claims():
-            attempts.create_task(attempt(claims, queue, delivery, events))
+    try:
+        async with asyncio.TaskGroup() as attempts:
+            async for claims in queue.claims():
+                attempts.create_task(attempt(claims, queue, delivery, events))
+    except ExceptionGroup as group:
+        # Attempts raise nothing, so it holds one error, of claiming: its class decides the exit code.
+        raise group.exceptions[0] from None
 
 
 async def attempt(claims: Claims, queue: Queue, delivery: Delivery, events: Recorder) -> None:
