@@ -15,6 +15,7 @@ from email_gateway.store.database import Database
 from email_gateway.store.sessions import redeem_login_link
 from email_gateway.up.home import Home, Runtime
 from email_gateway.vault.keyring import Keyring
+from tests.plugins.marks import session_watch
 
 pytestmark = pytest.mark.anyio
 
@@ -22,7 +23,10 @@ pytestmark = pytest.mark.anyio
 async def run(*arguments: str, **environ: str) -> "subprocess.CompletedProcess[bytes]":
     """Run a command with nothing in its environment but what is given."""
     command = [sys.executable, "-P", "-m", "email_gateway.cli", *arguments]
-    return await anyio.run_process(command, env={"PATH": os.environ["PATH"], **environ}, check=False)
+    environ = {"PATH": os.environ["PATH"], "LOG_LEVEL": "DEBUG", **environ}
+    done = await anyio.run_process(command, env=environ, check=False)
+    session_watch().keep("commands.log", done.stderr.decode(errors="replace"))
+    return done
 
 
 async def told(*arguments: str, **environ: str) -> Any:
