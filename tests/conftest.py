@@ -15,6 +15,7 @@ from email_gateway.store.database import Database
 from email_gateway.store.migrations import migrate
 from email_gateway.vault.keyring import Keyring
 from email_gateway.vault.roots import derive_root
+from tests.vault.keys import only
 
 if TYPE_CHECKING:  # pytest imports its plugins itself, to rewrite their assertions
     from tests.plugins.marks import Watch
@@ -84,7 +85,7 @@ async def db(database_url: str) -> AsyncIterator[Database]:
 async def keyring(db: Database, watch: "Watch") -> Keyring:
     """The vault of this test's database, begun with the test root key."""
     watch.add("the root key's secrets", KEY, SALT)
-    return await Keyring.start(db, derive_root(KEY, SALT), "key-version-1", "salt-version-1")
+    return await Keyring.start(db, only(derive_root(KEY, SALT)))
 
 
 @pytest.fixture

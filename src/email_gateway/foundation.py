@@ -14,11 +14,10 @@ from email_gateway.settings import Settings
 from email_gateway.store.database import Database
 from email_gateway.store.migrations import require_current
 from email_gateway.vault.keyring import Keyring
-from email_gateway.vault.roots import derive_root
+from email_gateway.vault.root_source import SecretsRoots
 
 log = get_logger(__name__)
 
-HEARTBEAT_EVERY = timedelta(seconds=60)
 # As long as the secrets get: what may pass by itself is waited for, then a supervisor decides.
 DATABASE_PATIENCE = timedelta(seconds=15)
 RETRY_EVERY = timedelta(seconds=0.5)
@@ -49,11 +48,7 @@ async def open_foundation(settings: Settings) -> AsyncIterator[Foundation]:
         try:
             await require_current(db)
             keyring = await _open_vault(db, secrets)
-            heart = asyncio.create_task(_beat(keyring))
-            try:
-                yield Foundation(settings, secrets, db, keyring)
-            finally:
-                heart.cancel()
+            yield Foundation(settings, secrets, db, keyring)
         finally:
             await db.close()
     finally:
@@ -83,15 +78,4 @@ async def connect(url: str, *, patience: timedelta = DATABASE_PATIENCE) -> Datab
 
 
 async def _open_vault(db: Database, secrets: SecretsService) -> Keyring:
-    key, salt = secrets.get("encryption-key"), secrets.get("encryption-salt")
-    return await Keyring.start(db, derive_root(key.value, salt.value), key.version_id, salt.version_id)
-
-
-async def _beat(keyring: Keyring) -> None:
-    """Say every minute that this process lives and which roots it holds."""
-    while True:
-        await asyncio.sleep(HEARTBEAT_EVERY.total_seconds())
-        try:
-            await keyring.heartbeat()
-        except DatabaseUnavailable as error:
-            log.warning("heartbeat_missed", error=error)
+    return await Keyring.start(db, SecretsRoots(secrets))

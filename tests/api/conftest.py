@@ -16,6 +16,7 @@ from email_gateway.vault.keyring import Keyring
 from email_gateway.vault.roots import derive_root
 from tests.api.house import ADMIN_KEY, Served, make_accounts, serving
 from tests.conftest import KEY, SALT, at
+from tests.vault.keys import only
 
 ENVIRONMENT = {"APP_ENV": "test", "ENCRYPTION_KEY": KEY, "ENCRYPTION_SALT": SALT, "ADMIN_API_KEY": ADMIN_KEY}
 
@@ -24,7 +25,7 @@ ENVIRONMENT = {"APP_ENV": "test", "ENCRYPTION_KEY": KEY, "ENCRYPTION_SALT": SALT
 async def context_over(db: Database) -> AsyncIterator[ApiContext]:
     """Everything the API needs, over a database that is migrated and empty."""
     settings = load_settings(ENVIRONMENT)
-    keyring = await Keyring.start(db, derive_root(KEY, SALT), "key-version-1", "salt-version-1")
+    keyring = await Keyring.start(db, only(derive_root(KEY, SALT)))
     secrets = await SecretsService.start(settings)
     acceptor = Acceptor(db)
     yield ApiContext(settings, db, keyring, secrets, acceptor, Limits())

@@ -117,13 +117,13 @@ async def test_keys_status_names_roots_and_counts_data_keys(
     await keyring.tenant(tenant_id)
     status = await told("keys", "status", DATABASE_URL=database_url)
     assert [(root["root_id"], root["state"], root["wraps"]) for root in status["roots"]] == [
-        (keyring.root_id.hex(), "active", 2)
+        (keyring.roots.ids[0].hex(), "active", 2)
     ]
     assert status["live_keys"] == 2
     assert {key["purpose"] for key in status["data_keys"]} == {"field", "index"}
 
     people = await run("keys", "status", DATABASE_URL=database_url)
-    assert keyring.root_id.hex().encode() in people.stdout
+    assert keyring.roots.ids[0].hex().encode() in people.stdout
 
 
 async def test_login_prints_a_link_that_works_once(database_url: str, db: Database) -> None:

@@ -18,12 +18,14 @@ from email_gateway.mail.deliveries import Claims, Outcome, Phase, Verdict
 from email_gateway.store import deliveries
 from email_gateway.store.database import Database
 from email_gateway.store.messages import Acceptor, NewAttachment
+from email_gateway.vault.held_roots import HeldRoots
 from email_gateway.vault.keyring import Keyring
 from email_gateway.vault.roots import derive_root
 from tests.conftest import KEY, SALT
 from tests.delivery.attempting import Recorder, target_of
 from tests.makers import new_message, new_request
 from tests.smtp_servers import SmtpServer
+from tests.vault.keys import only
 
 pytestmark = pytest.mark.anyio
 
@@ -110,7 +112,7 @@ async def test_only_claimed_recipients_are_named(desk: Desk) -> None:
 
 async def test_a_process_that_never_met_the_key_loads_it(desk: Desk) -> None:
     claims = await desk.claim()
-    desk.keyring = await Keyring.start(desk.db, derive_root(KEY, SALT), "k", "s")
+    desk.keyring = await Keyring.start(desk.db, only(derive_root(KEY, SALT), "k", "s"))
     async with SmtpServer() as server:
         outcomes = await desk.attempt(claims, server)
     assert outcomes[0].verdict is Verdict.DELIVERED
@@ -197,7 +199,7 @@ async def test_a_content_that_makes_no_mail_is_unreadable(
 
 async def test_a_key_out_of_reach_defers(desk: Desk) -> None:
     claims = await desk.claim()
-    desk.keyring = Keyring(desk.db, derive_root(SALT, KEY))
+    desk.keyring = Keyring(desk.db, HeldRoots(only(derive_root(SALT, KEY))))
     async with SmtpServer() as server:
         outcomes = await desk.attempt(claims, server)
     assert {(o.verdict, o.reason) for o in outcomes} == {(Verdict.DEFERRED, "key_unavailable")}

@@ -214,11 +214,23 @@ async def test_the_admin_key_in_force_is_the_last_good_one(aws: Aws, start: Star
     aws.put("admin-api-key", "n" * 40)
     await service.refresh()
     assert service.admin_key_matches("n" * 40)
-    assert not service.admin_key_matches(VALUES["admin-api-key"])
     aws.client.delete_secret(SecretId=f"{aws.prefix}/admin-api-key")
     await service.refresh()
     assert service.admin_key_matches("n" * 40)
     assert not service.admin_key_matches("")
+
+
+async def test_the_admin_key_before_the_current_one_opens_for_ten_minutes(
+    aws: Aws, start: Start, clock: FakeClock
+) -> None:
+    service = await start({"SECRETS_CACHE_SECONDS": "86400"})
+    aws.put("admin-api-key", "n" * 40)
+    await service.refresh()
+    await clock.advance(599)
+    assert service.admin_key_matches(VALUES["admin-api-key"])
+    await clock.advance(2)
+    assert not service.admin_key_matches(VALUES["admin-api-key"])
+    assert service.admin_key_matches("n" * 40)
 
 
 async def test_an_older_version_can_be_fetched_by_its_id(aws: Aws, start: Start) -> None:

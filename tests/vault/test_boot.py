@@ -14,7 +14,7 @@ from email_gateway.vault.keyring import Keyring
 from email_gateway.vault.roots import RootKey, derive_root
 from email_gateway.vault.wraps import make_canary, open_canary
 from tests.conftest import KEY, SALT
-from tests.vault.keys import add_tenants
+from tests.vault.keys import add_tenants, only
 
 pytestmark = pytest.mark.anyio
 
@@ -29,7 +29,7 @@ async def snapshot(db: Database) -> list[object]:
 
 
 async def test_first_start_writes_an_active_root_with_its_versions_and_a_canary(db: Database) -> None:
-    await Keyring.start(db, ROOT, "key-version-1", "salt-version-1")
+    await Keyring.start(db, only(ROOT))
     (root,) = await store.list_roots(db)
     assert (root.root_id, root.state) == (ROOT.root_id, "active")
     assert (root.key_version_id, root.salt_version_id) == ("key-version-1", "salt-version-1")
@@ -37,11 +37,10 @@ async def test_first_start_writes_an_active_root_with_its_versions_and_a_canary(
     open_canary(ROOT, root.canary)
 
 
-async def test_second_start_changes_nothing_but_its_own_instance(db: Database, keyring: Keyring) -> None:
+async def test_second_start_changes_nothing(db: Database, keyring: Keyring) -> None:
     before = await store.list_roots(db)
-    await Keyring.start(db, ROOT, "key-version-1", "salt-version-1")
+    await Keyring.start(db, only(ROOT))
     assert await store.list_roots(db) == before
-    assert len((await snapshot(db))[3]) == 2  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -59,7 +58,7 @@ async def test_another_root_is_refused_by_name_and_nothing_is_written(
     before = await snapshot(db)
     wrong = derive_root(*pair)
     with pytest.raises(WrongRootKey) as refused:
-        await Keyring.start(db, wrong, "key-version-2", "salt-version-2")
+        await Keyring.start(db, only(wrong, "key-version-2", "salt-version-2"))
     message = str(refused.value)
     for named in (wrong.root_id.hex(), ROOT.root_id.hex(), "key-version-2", "salt-version-2", "key-version-1"):
         assert named in message
@@ -68,10 +67,10 @@ async def test_another_root_is_refused_by_name_and_nothing_is_written(
 
 
 @pytest.mark.parametrize("state", ["pending", "retiring", "retired"])
-async def test_a_root_that_is_known_but_not_active_is_refused(db: Database, keyring: Keyring, state: str) -> None:
+async def test_a_root_that_is_known_takes_over_where_none_is_active(db: Database, keyring: Keyring, state: str) -> None:
     await db.execute("UPDATE crypto_root SET state = $1", state)
-    with pytest.raises(WrongRootKey, match=state):
-        await Keyring.start(db, ROOT, "key-version-1", "salt-version-1")
+    await Keyring.start(db, only(ROOT))
+    assert [root.state for root in await store.list_roots(db)] == ["active"]
 
 
 SEALED_ROWS = {
@@ -96,7 +95,7 @@ async def test_an_empty_crypto_root_beside_what_was_sealed_is_refused(
 ) -> None:
     await db.execute(SEALED_ROWS[table], tenant_id)
     with pytest.raises(WrongRootKey, match="crypto_root is empty"):
-        await Keyring.start(db, ROOT, "key-version-1", "salt-version-1")
+        await Keyring.start(db, only(ROOT))
     assert await store.list_roots(db) == []
 
 
@@ -109,19 +108,17 @@ async def test_every_table_with_a_sealed_column_is_looked_at_before_a_beginning(
 
 async def test_rows_that_hold_nothing_sealed_do_not_stand_in_the_way(db: Database, tenant_id: UUID) -> None:
     await db.execute("INSERT INTO event (tenant_id, message_id, kind) VALUES ($1, $1, 'accepted')", tenant_id)
-    await Keyring.start(db, ROOT, "key-version-1", "salt-version-1")
+    await Keyring.start(db, only(ROOT))
 
 
 async def test_processes_that_begin_together_agree_on_one_root(db: Database) -> None:
-    await asyncio.gather(*(Keyring.start(db, ROOT, "key-version-1", "salt-version-1") for _ in range(8)))
+    await asyncio.gather(*(Keyring.start(db, only(ROOT)) for _ in range(8)))
     assert [root.root_id for root in await store.list_roots(db)] == [ROOT.root_id]
 
 
 async def test_of_two_roots_that_begin_together_one_wins(db: Database) -> None:
     roots = [ROOT, derive_root(SALT, KEY)]
-    started = await asyncio.gather(
-        *(Keyring.start(db, root, "key-version-1", "salt-version-1") for root in roots * 4), return_exceptions=True
-    )
+    started = await asyncio.gather(*(Keyring.start(db, only(root)) for root in roots * 4), return_exceptions=True)
     (stored,) = await store.list_roots(db)
     for root, result in zip(roots * 4, started, strict=True):
         assert isinstance(result, Keyring if root.root_id == stored.root_id else WrongRootKey)
@@ -141,7 +138,7 @@ def changed_canaries(root: RootKey) -> dict[str, bytes]:
 async def test_a_changed_canary_is_refused(db: Database, keyring: Keyring, how: str) -> None:
     await db.execute("UPDATE crypto_root SET canary = $1", changed_canaries(ROOT)[how])
     with pytest.raises(WrongRootKey, match=f"canary of root key {ROOT.root_id.hex()}"):
-        await Keyring.start(db, ROOT, "key-version-1", "salt-version-1")
+        await Keyring.start(db, only(ROOT))
 
 
 @pytest.mark.parametrize(
@@ -163,7 +160,7 @@ async def test_data_keys_that_do_not_open_are_refused_by_id(
     await db.execute("UPDATE crypto_key SET state = 'decrypt_only'")
     await db.execute(damage)
     with pytest.raises(WrongRootKey) as refused:
-        await Keyring.start(db, ROOT, "key-version-1", "salt-version-1")
+        await Keyring.start(db, only(ROOT))
     assert any(key_id.hex() in str(refused.value) for key_id in (keys.field_key.key_id, keys.index_key_id))
 
 
@@ -171,7 +168,7 @@ async def test_keys_that_were_destroyed_need_not_open(db: Database, keyring: Key
     await keyring.tenant(tenant_id)
     await db.execute("UPDATE crypto_key SET state = 'destroyed'")
     await db.execute("DELETE FROM crypto_key_wrap")
-    await Keyring.start(db, ROOT, "key-version-1", "salt-version-1")
+    await Keyring.start(db, only(ROOT))
 
 
 async def test_the_sample_is_bounded_and_goes_round(db: Database, keyring: Keyring) -> None:
@@ -185,13 +182,13 @@ async def test_the_sample_is_bounded_and_goes_round(db: Database, keyring: Keyri
 
 
 async def test_new_version_ids_of_the_same_secrets_are_remembered(db: Database, keyring: Keyring) -> None:
-    await Keyring.start(db, ROOT, FETCHABLE, FETCHABLE[::-1])
+    await Keyring.start(db, only(ROOT, FETCHABLE, FETCHABLE[::-1]))
     (root,) = await store.list_roots(db)
     assert (root.key_version_id, root.salt_version_id) == (FETCHABLE, FETCHABLE[::-1])
 
 
 async def test_ids_that_cannot_be_fetched_do_not_replace_those_that_can(db: Database) -> None:
-    await Keyring.start(db, ROOT, FETCHABLE, FETCHABLE)
-    await Keyring.start(db, ROOT, "environment", "environment")
+    await Keyring.start(db, only(ROOT, FETCHABLE, FETCHABLE))
+    await Keyring.start(db, only(ROOT, "environment", "environment"))
     (root,) = await store.list_roots(db)
     assert (root.key_version_id, root.salt_version_id) == (FETCHABLE, FETCHABLE)

@@ -67,7 +67,7 @@ def as_plain(found: KeyStatus) -> dict[str, object]:
             {
                 "instance": one.instance,
                 "release": one.release,
-                "roots_held": [root.hex() for root in one.roots_held],
+                "roots_held": [root.hex() for root in one.standing.roots_held],
                 "seen_at": one.seen_at,
             }
             for one in found.instances
@@ -94,7 +94,7 @@ def _print(found: KeyStatus) -> None:
         "Processes seen lately",
         ["instance", "release", "roots held", "seen"],
         [
-            (one.instance, one.release, [root.hex()[:8] for root in one.roots_held], one.seen_at)
+            (one.instance, one.release, [root.hex()[:8] for root in one.standing.roots_held], one.seen_at)
             for one in found.instances
         ],
     )

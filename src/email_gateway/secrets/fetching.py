@@ -9,7 +9,7 @@ from email_gateway.observe import get_logger
 from email_gateway.secrets.clock import Clock
 from email_gateway.secrets.failures import INVALID_VALUE_CODE, TIMED_OUT_CODE, Failure, FetchFailed, advise
 from email_gateway.secrets.secret import FROM_ENVIRONMENT, SECRETS, KnownSecret, Secret, SecretName
-from email_gateway.secrets.source import SecretSource
+from email_gateway.secrets.source import CURRENT, SecretSource
 from email_gateway.secrets.validation import strip_secret
 from email_gateway.settings import Settings
 
@@ -43,10 +43,12 @@ class Fetcher:
                 return self._fall_back(known)
         return answer
 
-    async def fetch_version(self, known: KnownSecret, version_id: str | None) -> Secret | FetchFailed:
-        """Return one version of the secret, validated; None is the current one."""
+    async def fetch_version(
+        self, known: KnownSecret, version_id: str | None, stage: str = CURRENT
+    ) -> Secret | FetchFailed:
+        """Return one version of the secret, validated; None is the one with the staging label."""
         try:
-            fetched = await self.source.fetch(known.name, version_id)
+            fetched = await self.source.fetch(known.name, version_id, stage)
             value = known.read(strip_secret(fetched.text))
         except FetchFailed as failed:
             return failed

@@ -22,13 +22,12 @@ from botocore.parsers import ResponseParserError
 from email_gateway.errors import ConfigurationError
 from email_gateway.secrets.failures import TIMED_OUT_CODE, Failure, FetchFailed, classify_answer
 from email_gateway.secrets.secret import SECRETS
-from email_gateway.secrets.source import Fetched
+from email_gateway.secrets.source import CURRENT, Fetched
 from email_gateway.settings import Settings
 
 if TYPE_CHECKING:
     from mypy_boto3_secretsmanager import SecretsManagerClient
 
-CURRENT = "AWSCURRENT"
 CODE = re.compile(r"[A-Za-z0-9_.]{1,64}")
 
 
@@ -90,15 +89,15 @@ class SecretsManagerSource:
         """Return the secret's name with its prefix."""
         return f"{self._prefix}/{name}"
 
-    async def fetch(self, name: str, version_id: str | None = None) -> Fetched:
-        """Return the text with stage AWSCURRENT, or of this version.
+    async def fetch(self, name: str, version_id: str | None = None, stage: str = CURRENT) -> Fetched:
+        """Return the text with this stage, or of this version.
 
         A thread that outlives the deadline ends by the client's own timeouts.
         """
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(self._deadline):
-                return await loop.run_in_executor(self._threads, self._get, self.full_name(name), version_id)
+                return await loop.run_in_executor(self._threads, self._get, self.full_name(name), version_id, stage)
         except TimeoutError:
             raise FetchFailed(Failure.UNAVAILABLE, TIMED_OUT_CODE) from None
 
@@ -107,8 +106,8 @@ class SecretsManagerSource:
         self._threads.shutdown(wait=False, cancel_futures=True)
         await asyncio.to_thread(self._client.close)
 
-    def _get(self, full_name: str, version_id: str | None) -> Fetched:
-        which: Any = {"VersionId": version_id} if version_id else {"VersionStage": CURRENT}
+    def _get(self, full_name: str, version_id: str | None, stage: str) -> Fetched:
+        which: Any = {"VersionId": version_id} if version_id else {"VersionStage": stage}
         try:
             answer = self._client.get_secret_value(SecretId=full_name, **which)
         except Exception as error:  # noqa: BLE001  (the client's parser raises anything on a malformed answer)

@@ -6,16 +6,16 @@ import hmac
 import random
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
-from hashlib import sha256
 from typing import TYPE_CHECKING, Self
 
 from email_gateway.errors import ConfigurationError, SecretUnavailable
 from email_gateway.observe import get_logger
+from email_gateway.secrets.admin_key import AdminKeys, digest_of
 from email_gateway.secrets.clock import Clock, SystemClock
 from email_gateway.secrets.failures import FetchFailed
 from email_gateway.secrets.fetching import Answers, Fetcher, differ
-from email_gateway.secrets.secret import FROM_ENVIRONMENT, SECRETS, Secret, SecretName
-from email_gateway.secrets.source import EnvironmentSource, SecretSource
+from email_gateway.secrets.secret import FROM_ENVIRONMENT, SECRETS, KnownSecret, Secret, SecretName
+from email_gateway.secrets.source import PENDING, EnvironmentSource, SecretSource
 from email_gateway.secrets.standing import SecretStatus, Standings
 from email_gateway.settings import DEPLOYED, Settings, advise_tls
 
@@ -47,7 +47,7 @@ class SecretsService:
         self._clock = clock
         self._lifetime = settings.secrets_cache.total_seconds()
         self._held: dict[str, Secret] = {}
-        self._admin_digests: tuple[bytes, ...] = ()
+        self.admin_keys = AdminKeys(clock.monotonic)
         self._standings = Standings(clock.monotonic, self._lifetime if source.can_change else None)
         self._subscribers: list[Subscriber] = []
         self._flight = asyncio.Lock()
@@ -106,9 +106,16 @@ class SecretsService:
 
     def admin_key_matches(self, candidate: str) -> bool:
         """Tell whether this is an accepted admin key, in time that does not depend on how much agrees."""
-        digest = sha256(candidate.encode("utf-8", "surrogatepass")).digest()
-        matches = [hmac.compare_digest(digest, accepted) for accepted in self._admin_digests]
-        return any(matches)
+        return self.admin_keys.is_accepted(candidate)
+
+    def staged_admin_key_matches(self, candidate: str) -> bool:
+        """Tell whether this is an admin key that waits to become current: it opens /admin/health only."""
+        return self.admin_keys.is_staged(candidate)
+
+    def rotation_key_matches(self, candidate: str) -> bool:
+        """Tell whether this is the rotation function's key; without such a secret nothing is."""
+        secret = self.find(SecretName.ROTATION_KEY)
+        return secret is not None and hmac.compare_digest(digest_of(candidate), digest_of(secret.value))
 
     @property
     def health(self) -> str:
@@ -156,11 +163,35 @@ class SecretsService:
 
         Raises SecretUnavailable, also when that version is gone.
         """
-        known = next(known for known in SECRETS if known.name == name)
-        answer = await self._fetcher.fetch_version(known, version_id)
+        answer = await self._fetcher.fetch_version(_known(name), version_id)
         if isinstance(answer, FetchFailed):
             raise SecretUnavailable(f"version {version_id} of the secret {name} cannot be read: {answer.code}")
         return answer
+
+    async def fetch_pending(self, name: str) -> Secret:
+        """Return the version of a secret that is being rotated in (AWSPENDING), without keeping it.
+
+        A database's password is changed on the server before its secret's label moves. Raises
+        SecretUnavailable when there is none.
+        """
+        answer = await self._fetcher.fetch_version(_known(name), None, PENDING)
+        if isinstance(answer, FetchFailed):
+            raise SecretUnavailable(f"the secret {name} has no pending version that can be read: {answer.code}")
+        return answer
+
+    async def read_now(self, *names: str) -> list[Secret]:
+        """Return secrets as they stand at their source at this moment, without keeping them.
+
+        Raises SecretUnavailable when one cannot be read: what is in memory is no answer here.
+        """
+        answers = await self._fetcher.fetch_all({}, [_known(name) for name in names])
+        secrets = []
+        for name, answer in answers.items():
+            if not isinstance(answer, Secret):
+                code = answer.code if answer else "it is not set"
+                raise SecretUnavailable(f"the secret {name} cannot be read now: {code}")
+            secrets.append(answer)
+        return secrets
 
     def _take(self, answers: Answers) -> frozenset[str]:
         """Put the good answers in place, all at once, and note how each fetch went."""
@@ -179,8 +210,7 @@ class SecretsService:
                 self._announce(answer)
         self._failed_in_row = self._failed_in_row + 1 if _any_failed(answers) else 0
         self._held = held
-        admin_key = held.get(SecretName.ADMIN_API_KEY)
-        self._admin_digests = (sha256(admin_key.value.encode()).digest(),) if admin_key else ()
+        self.admin_keys.replace(held.get(SecretName.ADMIN_API_KEY))
         return frozenset(changed)
 
     def _announce(self, secret: Secret | None) -> None:
@@ -241,6 +271,10 @@ def _import_secrets_manager() -> "type[SecretsManagerSource]":
     from email_gateway.secrets.secrets_manager import SecretsManagerSource  # noqa: PLC0415
 
     return SecretsManagerSource
+
+
+def _known(name: str) -> KnownSecret:
+    return next(known for known in SECRETS if known.name == name)
 
 
 def _any_failed(answers: Answers) -> bool:

@@ -7,6 +7,9 @@ from email_gateway.secrets.failures import ABSENT_CODE, Failure, FetchFailed
 from email_gateway.secrets.secret import FROM_ENVIRONMENT, SECRETS
 from email_gateway.settings import Settings
 
+CURRENT = "AWSCURRENT"
+PENDING = "AWSPENDING"
+
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
@@ -19,7 +22,8 @@ class Fetched:
 class SecretSource(Protocol):
     """Answers for one secret at a time; many fetches may run at once.
 
-    `fetch` raises FetchFailed and nothing else, and always ends within seconds.
+    `fetch` returns one version, or without one what carries the staging label `stage`. It raises
+    FetchFailed and nothing else, and always ends within seconds.
     """
 
     @property
@@ -27,7 +31,7 @@ class SecretSource(Protocol):
     @property
     def can_change(self) -> bool: ...
     def full_name(self, name: str) -> str: ...
-    async def fetch(self, name: str, version_id: str | None = None) -> Fetched: ...
+    async def fetch(self, name: str, version_id: str | None = None, stage: str = CURRENT) -> Fetched: ...
     async def close(self) -> None: ...
 
 
@@ -46,9 +50,9 @@ class EnvironmentSource:
         """Return the variable's name."""
         return name.upper().replace("-", "_")
 
-    async def fetch(self, name: str, version_id: str | None = None) -> Fetched:
+    async def fetch(self, name: str, version_id: str | None = None, stage: str = CURRENT) -> Fetched:
         text = self._texts.get(name)
-        if text is None or version_id not in (None, FROM_ENVIRONMENT):
+        if text is None or version_id not in (None, FROM_ENVIRONMENT) or stage != CURRENT:
             raise FetchFailed(Failure.NOT_FOUND, ABSENT_CODE)
         return Fetched(text, FROM_ENVIRONMENT)
 

@@ -1,6 +1,6 @@
 """Root keys, data keys and wraps as they are kept: names, states and sealed bytes, never a key in clear."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -26,6 +26,8 @@ class StoredRoot:
     created_at: datetime
     activated_at: datetime | None
     retired_at: datetime | None
+    retiring_at: datetime | None
+    verified_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,13 +46,16 @@ class StoredKey:
 
 
 @dataclass(frozen=True, slots=True)
-class StoredInstance:
-    """A process of the fleet: which roots it held when it was last seen."""
+class PagedKey:
+    """A live key on a walk over all of them; `is_wrapped` under the root that the walk is about."""
 
-    instance: UUID
-    roots_held: tuple[bytes, ...]
-    release: str
-    seen_at: datetime
+    key: StoredKey
+    is_wrapped: bool
+
+
+async def lock_adoption(transaction: Queries) -> None:
+    """Be the only one to change roots until the transaction ends; keys are made meanwhile."""
+    await transaction.execute(SQL.lock_adoption)
 
 
 async def lock_roots(transaction: Queries) -> None:
@@ -74,11 +79,72 @@ async def holds_sealed_values(db: Queries) -> bool:
     return bool(row and row["found"])
 
 
-async def add_active_root(
+async def list_roots_of_key(db: Queries, key_id: bytes) -> list[StoredRoot]:
+    """Return the roots that have a wrap of this key, the active one first."""
+    return [StoredRoot(*row) for row in await db.fetch(SQL.list_roots_of_key, key_id)]
+
+
+async def put_root(
     transaction: Queries, root_id: bytes, key_version_id: str, salt_version_id: str, canary: bytes
 ) -> None:
-    """Insert the first root, active at once; refused by the database when another is active."""
-    await transaction.execute(SQL.add_active_root, root_id, key_version_id, salt_version_id, canary)
+    """Write a root down, or the VersionIds of one that is known; `activate_root` or `stage_root` follows."""
+    await transaction.execute(SQL.put_root, root_id, key_version_id, salt_version_id, canary)
+
+
+async def activate_root(transaction: Queries, root_id: bytes) -> None:
+    """Make a root the active one; the one before begins to retire."""
+    await transaction.execute(SQL.demote, root_id, "active")
+    await transaction.execute(SQL.make_active, root_id)
+
+
+async def stage_root(transaction: Queries, root_id: bytes) -> None:
+    """Make a root the pending one, unless it is active; a pending one before begins to retire."""
+    await transaction.execute(SQL.demote, root_id, "pending")
+    await transaction.execute(SQL.make_pending, root_id)
+
+
+async def is_another_pending(transaction: Queries, root_id: bytes, within: timedelta) -> bool:
+    """Tell whether another root was staged within this time and waits to be promoted."""
+    row = await transaction.fetch_one(SQL.is_pending_lately, root_id, within)
+    return bool(row and row["found"])
+
+
+async def note_verified(db: Queries, root_id: bytes) -> None:
+    """Write down that every live data key has just been opened under this root."""
+    await db.execute(SQL.note_verified, root_id)
+
+
+async def retire_root(transaction: Queries, root_id: bytes) -> int:
+    """Delete a retiring root's wraps and return their number; refused while any key needs them."""
+    row = await transaction.fetch_one(SQL.retire_root, root_id)
+    assert row is not None  # a function always answers
+    deleted: int = row["deleted"]
+    return deleted
+
+
+async def page_keys(
+    db: Queries, root_id: bytes, root_ids: Sequence[bytes], after: bytes, limit: int, *, only_unwrapped: bool = False
+) -> list[PagedKey]:
+    """Return the next live keys after an id, in its order, each with a wrap under one of `root_ids`.
+
+    The wrap under `root_id` goes before another; `only_unwrapped` leaves out keys that have it.
+    """
+    sql = SQL.page_unwrapped_keys if only_unwrapped else SQL.page_keys
+    rows = await db.fetch(sql, root_id, list(root_ids), after, limit)
+    return [PagedKey(StoredKey(*row[:5]), row[5]) for row in rows]
+
+
+async def add_wraps(
+    transaction: Queries, root_id: bytes, key_ids: Sequence[bytes], blobs: Sequence[bytes]
+) -> list[tuple[bytes, bytes]]:
+    """Add wraps under a root, and return (key_id, wrap) as stored of those that were not there."""
+    return [(row[0], row[1]) for row in await transaction.fetch(SQL.add_wraps, root_id, list(key_ids), list(blobs))]
+
+
+async def count_live_keys(db: Queries) -> int:
+    """Return how many data keys are not destroyed."""
+    row = await db.fetch_one(SQL.count_live_keys)
+    return row["count"] if row else 0
 
 
 async def update_root_versions(db: Queries, root_id: bytes, key_version_id: str, salt_version_id: str) -> None:
@@ -102,14 +168,9 @@ async def find_key(db: Queries, key_id: bytes, root_ids: Sequence[bytes]) -> Sto
     return StoredKey(*row) if row else None
 
 
-async def add_key(transaction: Queries, key: StoredKey, root_id: bytes) -> None:
-    """Insert an active key and its wrap, unless the tenant has an active key of that purpose."""
-    await transaction.execute(SQL.add_key, key.key_id, key.tenant_id, key.purpose, root_id, key.blob)
-
-
-async def record_instance(db: Queries, instance: UUID, roots_held: Sequence[bytes], release: str) -> None:
-    """Write down that this process lives and which roots it holds."""
-    await db.execute(SQL.record_instance, instance, roots_held, release)
+async def add_key(transaction: Queries, key: StoredKey, wraps: Mapping[bytes, bytes]) -> None:
+    """Insert an active key and its wraps by root, unless the tenant has an active key of that purpose."""
+    await transaction.execute(SQL.add_key, key.key_id, key.tenant_id, key.purpose, list(wraps), list(wraps.values()))
 
 
 async def count_keys(db: Queries) -> dict[tuple[int, str], int]:
@@ -120,11 +181,3 @@ async def count_keys(db: Queries) -> dict[tuple[int, str], int]:
 async def count_wraps(db: Queries) -> dict[bytes, int]:
     """Return how many keys that are not destroyed have a wrap, by the id of the root."""
     return {row["parent_id"]: row["count"] for row in await db.fetch(SQL.count_wraps)}
-
-
-async def list_instances(db: Queries, seen_within: timedelta) -> list[StoredInstance]:
-    """Return the processes seen lately, the latest first."""
-    return [
-        StoredInstance(instance, tuple(roots_held), release, seen_at)
-        for instance, roots_held, release, seen_at in await db.fetch(SQL.list_instances, seen_within)
-    ]

@@ -1,16 +1,16 @@
 """The keys a process holds: loaded once, proven when loaded, and never dropped while it lives."""
 
-import uuid
 from dataclasses import dataclass
 from uuid import UUID
 
-from email_gateway import __version__
 from email_gateway.errors import KeyUnavailable, Tampered
 from email_gateway.store import keys as store
 from email_gateway.store.database import Database, Queries
-from email_gateway.vault import boot
+from email_gateway.vault.boot import open_roots
 from email_gateway.vault.data_keys import FieldKey, IndexKey, fingerprint_of, key_id_of, make_material
 from email_gateway.vault.flights import Flights
+from email_gateway.vault.held_roots import HeldRoots
+from email_gateway.vault.root_source import RootSource
 from email_gateway.vault.roots import RootKey
 from email_gateway.vault.wraps import KeyName, Purpose, open_wrap, wrap
 
@@ -42,41 +42,26 @@ class TenantKeys:
 
 
 class Keyring:
-    """Every data key this process has met, opened with the root key it was started with."""
+    """Every data key this process has met, opened with the root keys it holds."""
 
-    def __init__(self, db: Database, root: RootKey) -> None:
+    def __init__(self, db: Database, roots: HeldRoots) -> None:
         self._db = db
-        self._active = root
-        self._roots = {root.root_id: root}
+        self.roots = roots
         self._tenants: dict[UUID, TenantKeys] = {}
         self._field_keys: dict[bytes, FieldKey] = {}
         self._tenant_loads = Flights[UUID, TenantKeys]()
         self._key_loads = Flights[bytes, FieldKey]()
-        self._instance = uuid.uuid4()
 
     def __repr__(self) -> str:
-        return f"Keyring(root_id={self._active.root_id.hex()}, tenants={len(self._tenants)})"
+        return f"Keyring({self.roots!r}, tenants={len(self._tenants)})"
 
     @classmethod
-    async def start(cls, db: Database, root: RootKey, key_version_id: str, salt_version_id: str) -> "Keyring":
-        """Prove the root key against the database, or begin the database with it, and hold it.
+    async def start(cls, db: Database, source: RootSource) -> "Keyring":
+        """Prove the root key of the secrets against the database, or begin the database with it.
 
-        Raises WrongRootKey, naming root ids and VersionIds, unless this root is the active one,
-        opens its canary, and opens the data keys of a sample.
+        Raises WrongRootKey, naming root ids and VersionIds, as `boot.open_roots` does.
         """
-        await boot.prove(db, root, boot.Versions(key_version_id, salt_version_id))
-        keyring = cls(db, root)
-        await keyring.heartbeat()
-        return keyring
-
-    @property
-    def root_id(self) -> bytes:
-        """The name of the root key that new data keys are wrapped under."""
-        return self._active.root_id
-
-    async def heartbeat(self) -> None:
-        """Write down that this process lives and which roots it holds: retirement of a root looks at it."""
-        await store.record_instance(self._db, self._instance, list(self._roots), __version__)
+        return cls(db, await open_roots(db, source))
 
     async def tenant(self, tenant_id: UUID) -> TenantKeys:
         """Return the tenant's keys, made on first use.
@@ -117,20 +102,26 @@ class Keyring:
         return key.open(field, row_id, sealed)
 
     async def _load_field_key(self, key_id: bytes) -> FieldKey:
-        stored = await store.find_key(self._db, key_id, list(self._roots))
+        stored = await store.find_key(self._db, key_id, self.roots.ids)
         if stored is None or stored.purpose != Purpose.FIELD:
             raise Tampered(f"the value names the field key {key_id.hex()}, which does not exist")
         if stored.state == "destroyed":
             raise Tampered(f"the value was sealed under the key {key_id.hex()}, which was destroyed")
+        if stored.blob is None:
+            await self.roots.obtain_for(self._db, key_id)
+            return await self._load_field_key(key_id)
         return self._hold(FieldKey(self._unwrap(stored), stored.tenant_id))
 
     async def _load_tenant(self, tenant_id: UUID) -> TenantKeys:
-        stored = await store.list_active_keys(self._db, tenant_id, list(self._roots))
+        stored = await store.list_active_keys(self._db, tenant_id, self.roots.ids)
         if len(stored) == len(Purpose):
+            for key in stored:
+                if key.blob is None:
+                    await self.roots.obtain_for(self._db, key.key_id)
+                    return await self._load_tenant(tenant_id)
             materials = self._open_each(stored)
         else:
-            async with self._db.transaction() as transaction:
-                materials = await self._make_keys(transaction, tenant_id)
+            materials = await self._make_keys(tenant_id)
         keys = TenantKeys(
             tenant_id,
             self._hold(FieldKey(materials[Purpose.FIELD], tenant_id)),
@@ -139,41 +130,43 @@ class Keyring:
         self._tenants[tenant_id] = keys
         return keys
 
-    async def _make_keys(self, transaction: Queries, tenant_id: UUID) -> dict[Purpose, bytes]:
+    async def _make_keys(self, tenant_id: UUID) -> dict[Purpose, bytes]:
         """Add the keys that the tenant lacks, and read them back before the transaction may commit."""
-        await store.lock_roots_shared(transaction)
-        await self._require_current_roots(transaction)
-        # Always in this order: two processes that make keys of one tenant must not wait in a circle.
-        for purpose in Purpose:
-            material = make_material()
-            name = KeyName(fingerprint_of(material), tenant_id, purpose)
-            blob = wrap(self._active, name, material)
-            await store.add_key(
-                transaction,
-                store.StoredKey(name.key_id, tenant_id, purpose, "active", blob),
-                self._active.root_id,
-            )
-        # What another process committed first is what is read, and ours was not written.
-        materials = self._open_each(await store.list_active_keys(transaction, tenant_id, list(self._roots)))
+        await self._hold_active(self._db)
+        async with self._db.transaction() as transaction:
+            await store.lock_roots_shared(transaction)
+            roots = await self._hold_active(transaction)
+            # Always in this order: two processes that make keys of one tenant must not wait in a circle.
+            for purpose in Purpose:
+                material = make_material()
+                name = KeyName(fingerprint_of(material), tenant_id, purpose)
+                key = store.StoredKey(name.key_id, tenant_id, purpose, "active", None)
+                await store.add_key(transaction, key, {root.root_id: wrap(root, name, material) for root in roots})
+            # What another process committed first is what is read, and ours was not written.
+            materials = self._open_each(await store.list_active_keys(transaction, tenant_id, self.roots.ids))
         if len(materials) != len(Purpose):
             raise KeyUnavailable(f"the keys made for tenant {tenant_id} cannot be read back")
         return materials
 
-    async def _require_current_roots(self, transaction: Queries) -> None:
-        """Refuse to make a key that the roots in force could not open: it would be lost with an older one."""
-        in_force = [root for root in await store.list_roots(transaction) if root.state in ("active", "pending")]
-        for root in in_force:
-            if root.root_id not in self._roots:
-                raise KeyUnavailable(f"root key {root.root_id.hex()} is {root.state}, and this process lacks it")
-        if not in_force:
+    async def _hold_active(self, db: Queries) -> list[RootKey]:
+        """Return the roots to wrap a new key under: the active one must be held, the others are where they are.
+
+        A key that lacks a wrap under a pending root gets it when that root is verified or adopted.
+        """
+        stored = await store.list_roots(db)
+        active = next((root for root in stored if root.state == "active"), None)
+        if active is None:
             raise KeyUnavailable("the database has no active root key")
+        await self.roots.obtain(active)
+        held = self.roots.by_id
+        return [held[root.root_id] for root in stored if root.state != "retired" and root.root_id in held]
 
     def _open_each(self, stored: list[store.StoredKey]) -> dict[Purpose, bytes]:
         return {Purpose(key.purpose): self._unwrap(key) for key in stored}
 
     def _unwrap(self, stored: store.StoredKey) -> bytes:
         name = KeyName(stored.key_id, stored.tenant_id, Purpose(stored.purpose))
-        return open_wrap(self._roots, name, stored.blob)
+        return open_wrap(self.roots.by_id, name, stored.blob)
 
     def _hold(self, key: FieldKey) -> FieldKey:
         return self._field_keys.setdefault(key.key_id, key)

@@ -5,8 +5,9 @@ from datetime import timedelta
 
 from email_gateway.store import keys as store
 from email_gateway.store.database import Queries
+from email_gateway.store.instances import StoredInstance, list_instances
 
-# A live process writes its row far more often than this.
+# A live process writes its row far more often than this; a root waits this long for those it cannot see.
 LIVE_INSTANCE = timedelta(minutes=10)
 
 
@@ -28,7 +29,7 @@ class KeyStatus:
 
     roots: tuple[RootStatus, ...]
     keys: dict[tuple[int, str], int]
-    instances: tuple[store.StoredInstance, ...]
+    instances: tuple[StoredInstance, ...]
 
     @property
     def live_keys(self) -> int:
@@ -41,5 +42,5 @@ async def read_key_status(db: Queries) -> KeyStatus:
     return KeyStatus(
         roots=tuple(RootStatus(root, wraps.get(root.root_id, 0)) for root in await store.list_roots(db)),
         keys=await store.count_keys(db),
-        instances=tuple(await store.list_instances(db, LIVE_INSTANCE)),
+        instances=tuple(await list_instances(db, LIVE_INSTANCE)),
     )
