@@ -15,7 +15,7 @@ from email_gateway.store.database import Database
 from email_gateway.store.migrations import migrate
 from email_gateway.vault.keyring import Keyring
 from email_gateway.vault.roots import derive_root
-from tests.vault.keys import only
+from tests.given_roots import only
 
 if TYPE_CHECKING:  # pytest imports its plugins itself, to rewrite their assertions
     from tests.plugins.marks import Watch

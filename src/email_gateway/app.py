@@ -32,7 +32,7 @@ Network = IPv4Network | IPv6Network
 
 async def run_api(settings: Settings, sockets: Sequence[socket.socket], stop: asyncio.Event) -> None:
     """Serve the API and the dashboard until `stop` is set, then answer what has been asked and return."""
-    async with open_foundation(settings) as foundation, open_site(foundation, _url_of(sockets[0])) as site:
+    async with open_foundation(settings, "api") as foundation, open_site(foundation, _url_of(sockets[0])) as site:
         server = make_server(site)
         stopping = asyncio.create_task(_stop_when(stop, server.stop))
         log.info("api_ready", port=sockets[0].getsockname()[1])
@@ -50,7 +50,9 @@ async def open_site(foundation: Foundation, url: str) -> AsyncIterator["Site"]:
     redis = secrets.find("redis-url")
     limits = Limits(redis.value if redis else settings.redis_url)
     acceptor = Acceptor(foundation.db)
-    api = build_api(ApiContext(settings, foundation.db, foundation.keyring, secrets, acceptor, limits))
+    api = build_api(
+        ApiContext(settings, foundation.db, foundation.keyring, secrets, acceptor, limits, foundation.fleet)
+    )
     dashboard = build_dashboard(
         DashboardContext(
             foundation.db,

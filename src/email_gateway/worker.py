@@ -25,7 +25,7 @@ TIDY_EVERY = timedelta(minutes=10)
 
 async def run_worker(settings: Settings, stop: asyncio.Event) -> None:
     """Deliver mail until `stop` is set, then finish what is under way and give back the rest."""
-    async with open_foundation(settings) as foundation:
+    async with open_foundation(settings, "worker") as foundation:
         db, keyring = foundation.db, foundation.keyring
         async with open_transport(settings, foundation.secrets, db, keyring) as transport:
             log.info("worker_ready", transport=settings.transport)

@@ -7,6 +7,7 @@ import httpx
 import pytest
 
 from email_gateway.api import ApiContext
+from email_gateway.fleet import Fleet
 from email_gateway.limits import Limits
 from email_gateway.secrets import SecretsService
 from email_gateway.settings import load_settings
@@ -16,7 +17,7 @@ from email_gateway.vault.keyring import Keyring
 from email_gateway.vault.roots import derive_root
 from tests.api.house import ADMIN_KEY, Served, make_accounts, serving
 from tests.conftest import KEY, SALT, at
-from tests.vault.keys import only
+from tests.given_roots import only
 
 ENVIRONMENT = {"APP_ENV": "test", "ENCRYPTION_KEY": KEY, "ENCRYPTION_SALT": SALT, "ADMIN_API_KEY": ADMIN_KEY}
 
@@ -28,7 +29,10 @@ async def context_over(db: Database) -> AsyncIterator[ApiContext]:
     keyring = await Keyring.start(db, only(derive_root(KEY, SALT)))
     secrets = await SecretsService.start(settings)
     acceptor = Acceptor(db)
-    yield ApiContext(settings, db, keyring, secrets, acceptor, Limits())
+    fleet = Fleet(db, secrets, keyring, "api")
+    await fleet.start()
+    yield ApiContext(settings, db, keyring, secrets, acceptor, Limits(), fleet)
+    await fleet.close()
     await acceptor.close()
     await secrets.close()
 

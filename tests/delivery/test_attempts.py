@@ -23,9 +23,9 @@ from email_gateway.vault.keyring import Keyring
 from email_gateway.vault.roots import derive_root
 from tests.conftest import KEY, SALT
 from tests.delivery.attempting import Recorder, target_of
+from tests.given_roots import only
 from tests.makers import new_message, new_request
 from tests.smtp_servers import SmtpServer
-from tests.vault.keys import only
 
 pytestmark = pytest.mark.anyio
 

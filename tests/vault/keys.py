@@ -1,47 +1,23 @@
-"""Tenants for tests of the vault, and a source that knows the root keys it was given."""
+"""Tenants, root keys and sealed values for tests of the vault."""
 
 from uuid import UUID, uuid4
 
-from email_gateway.errors import KeyUnavailable
+from email_gateway.store import keys as store
 from email_gateway.store.database import Database
-from email_gateway.vault.root_source import SourcedRoot, Versions
-from email_gateway.vault.roots import RootKey
+from email_gateway.vault.keyring import Keyring
+from email_gateway.vault.roots import derive_root
+from tests.conftest import KEY, SALT
+from tests.given_roots import sourced
 
-
-class GivenRoots:
-    """A secret source of root keys: the first is current, all can be fetched by their VersionIds."""
-
-    def __init__(self, *sourced: SourcedRoot) -> None:
-        self.current = sourced[0]
-        self.known = {each.versions: each.root for each in sourced}
-
-    def held(self) -> SourcedRoot:
-        return self.current
-
-    async def read_current(self) -> SourcedRoot:
-        return self.current
-
-    async def read_staged(self, key_version_id: str) -> SourcedRoot:
-        versions = next(known for known in self.known if known.key_version_id == key_version_id)
-        return SourcedRoot(self.known[versions], versions)
-
-    async def fetch(self, root_id: bytes, versions: Versions) -> RootKey:
-        root = self.known.get(versions)
-        if root is None or root.root_id != root_id:
-            raise KeyUnavailable(f"these versions do not make root key {root_id.hex()}")
-        return root
-
-
-def sourced(
-    root: RootKey, key_version_id: str = "key-version-1", salt_version_id: str = "salt-version-1"
-) -> SourcedRoot:
-    """A root key as it was read under these VersionIds."""
-    return SourcedRoot(root, Versions(key_version_id, salt_version_id))
-
-
-def only(root: RootKey, key_version_id: str = "key-version-1", salt_version_id: str = "salt-version-1") -> GivenRoots:
-    """A source of this root key alone."""
-    return GivenRoots(sourced(root, key_version_id, salt_version_id))
+FIELD = "message.content"
+VERSION_1, VERSION_2, VERSION_3 = (str(number) * 32 for number in (1, 2, 3))
+ROOT_1 = derive_root(KEY, SALT)
+ROOT_2 = derive_root("the second encryption key of forty characters", SALT)
+ROOT_3 = derive_root("the third encryption key of forty characters!", SALT)
+FIRST, SECOND, THIRD = (
+    sourced(root, version, VERSION_1)
+    for root, version in ((ROOT_1, VERSION_1), (ROOT_2, VERSION_2), (ROOT_3, VERSION_3))
+)
 
 
 async def add_tenants(db: Database, count: int) -> list[UUID]:
@@ -51,3 +27,17 @@ async def add_tenants(db: Database, count: int) -> list[UUID]:
         "INSERT INTO tenant (tenant_id, name) SELECT id, id::text FROM unnest($1::uuid[]) AS fresh (id)", tenants
     )
     return tenants
+
+
+async def states(db: Database) -> dict[bytes, str]:
+    return {root.root_id: root.state for root in await store.list_roots(db)}
+
+
+async def seal(keyring: Keyring, tenant_id: UUID) -> tuple[UUID, UUID, bytes]:
+    row = uuid4()
+    return tenant_id, row, (await keyring.tenant(tenant_id)).seal(FIELD, row, b"sealed")
+
+
+async def opens(keyring: Keyring, value: tuple[UUID, UUID, bytes]) -> bool:
+    tenant_id, row, sealed = value
+    return await keyring.open(tenant_id, FIELD, row, sealed) == b"sealed"

@@ -14,7 +14,8 @@ from email_gateway.vault.keyring import Keyring
 from email_gateway.vault.roots import RootKey, derive_root
 from email_gateway.vault.wraps import make_canary, open_canary
 from tests.conftest import KEY, SALT
-from tests.vault.keys import add_tenants, only
+from tests.given_roots import only
+from tests.vault.keys import add_tenants
 
 pytestmark = pytest.mark.anyio
 

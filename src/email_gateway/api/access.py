@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from email_gateway.api.calls import Call
 from email_gateway.api.clients import client_address, is_allowed
 from email_gateway.api.context import ApiContext
+from email_gateway.api.routing import Access
 from email_gateway.errors import Forbidden, GatewayError, RateLimited, Unauthorized
 from email_gateway.observe import get_logger
 from email_gateway.store.accounts import Account, find_account, get_generation, touch_api_key
@@ -21,6 +22,7 @@ log = get_logger(__name__)
 CACHE_SECONDS = 5.0
 GENERATION_POLL_SECONDS = 1.0
 MAX_CACHED = 10_000
+OPERATORS = (Access.ADMIN, Access.PROBE, Access.ROTATION)
 _KEY = re.compile(rb"eg_[0-9a-f]{8}_[A-Za-z0-9_-]{43}")
 
 
@@ -105,22 +107,36 @@ def check_account(call: Call, context: ApiContext, *, full_access: bool) -> None
         raise Forbidden("this API key may only send")
 
 
-async def check_admin(call: Call, context: ApiContext) -> None:
-    """Let only the admin key pass; ten wrong ones a minute from one client, and it has to wait.
+async def check_admin(call: Call, context: ApiContext, access: Access = Access.ADMIN) -> None:
+    """Let only the admin key pass, or where the route says so the rotation function's key, or a staged one.
 
-    While it waits even the right key is not looked at, or guessing would go on. With no admin key
-    configured every key is wrong.
+    Ten wrong ones a minute from one client, and it has to wait: meanwhile even the right key is not
+    looked at, or guessing would go on. A key that is wrong here may be right elsewhere since a moment
+    ago, so this process looks once before it refuses. With no admin key configured every key is wrong.
     """
-    candidate = call.headers.get(b"x-admin-key")
+    header = b"x-rotation-key" if access is Access.ROTATION and b"x-rotation-key" in call.headers else b"x-admin-key"
+    candidate = call.headers.get(header, b"").decode("latin-1")
     if not candidate:
         raise Unauthorized("send the admin key in x-admin-key")
     client = client_address(call.scope, context.settings.trusted_proxies)
     if wait := await context.limits.admin_wait_seconds(client):
         raise RateLimited("too many wrong admin keys from this address", wait)
-    if not context.secrets.admin_key_matches(candidate.decode("latin-1")):
+    if _opens(candidate, context, access, header):
+        return
+    await context.fleet.reconsider_admin_keys()
+    if not _opens(candidate, context, access, header):
         await context.limits.add_admin_failure(client)
         log.warning("admin_key_refused", route=call.route)
         raise Unauthorized("the admin key is not valid")
+
+
+def _opens(candidate: str, context: ApiContext, access: Access, header: bytes) -> bool:
+    secrets = context.secrets
+    if header == b"x-rotation-key":
+        return secrets.rotation_key_matches(candidate)
+    # Both are asked, so that the time says nothing about which of them it is not.
+    is_staged = secrets.staged_admin_key_matches(candidate)
+    return secrets.admin_key_matches(candidate) or (access is Access.PROBE and is_staged)
 
 
 def _api_key(headers: dict[bytes, bytes]) -> bytes:

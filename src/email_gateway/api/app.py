@@ -10,7 +10,7 @@ from contextlib import suppress
 
 import uuid_utils
 
-from email_gateway.api.access import ApiKeys, check_account, check_admin
+from email_gateway.api.access import OPERATORS, ApiKeys, check_account, check_admin
 from email_gateway.api.calls import BodyBudget, Call, ClientGone, Receive, Reply, Scope, Send, read_headers
 from email_gateway.api.context import ApiContext
 from email_gateway.api.problems import problem_reply
@@ -84,8 +84,8 @@ class Api:
             call.headers = read_headers(call.scope)
             route, call.params = self._routes.find(call.scope["method"], call.scope["path"])
             call.route = route.path
-            if route.access is Access.ADMIN:
-                await check_admin(call, self._context)
+            if route.access in OPERATORS:
+                await check_admin(call, self._context, route.access)
             elif route.access is not Access.PUBLIC:
                 call.account = await self._keys.authenticate(call.headers)
                 check_account(call, self._context, full_access=route.access is Access.FULL)

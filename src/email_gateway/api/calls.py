@@ -23,7 +23,16 @@ DEFAULT_PAGE = 20
 JSON = (b"content-type", b"application/json")
 # Headers of which only one may come: of two, a proxy and we might each believe another.
 _SINGLE = frozenset(
-    {b"authorization", b"x-api-key", b"x-admin-key", b"idempotency-key", b"content-type", b"content-encoding", b"host"}
+    {
+        b"authorization",
+        b"x-api-key",
+        b"x-admin-key",
+        b"x-rotation-key",
+        b"idempotency-key",
+        b"content-type",
+        b"content-encoding",
+        b"host",
+    }
 )
 _UUID = re.compile(r"[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}")
 

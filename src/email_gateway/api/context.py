@@ -8,6 +8,7 @@ from ipaddress import IPv4Network, IPv6Network
 from typing import Any, Protocol
 
 from email_gateway.api.schemas import Ready
+from email_gateway.fleet import Fleet
 from email_gateway.limits import Limits
 from email_gateway.store.database import Database
 from email_gateway.store.messages import Acceptor
@@ -20,6 +21,8 @@ class Secrets(Protocol):
     @property
     def health(self) -> str: ...
     def admin_key_matches(self, candidate: str) -> bool: ...
+    def staged_admin_key_matches(self, candidate: str) -> bool: ...
+    def rotation_key_matches(self, candidate: str) -> bool: ...
     def status(self) -> Mapping[str, Any]: ...
 
 
@@ -64,4 +67,5 @@ class ApiContext:
     secrets: Secrets
     acceptor: Acceptor
     limits: Limits
+    fleet: Fleet
     readiness: Readiness = field(default_factory=Readiness, repr=False)

@@ -2,7 +2,7 @@
 
 from functools import cache
 
-from email_gateway.api import dead_letters, health, messages, sending
+from email_gateway.api import dead_letters, health, keys, messages, secrets, sending
 from email_gateway.api.calls import DEFAULT_PAGE, MAX_PAGE, Call, Reply
 from email_gateway.api.context import ApiContext
 from email_gateway.api.openapi import build_document
@@ -106,7 +106,7 @@ HEALTH = (
     Route("GET", "/v1/health/readyz", health.get_readyz, Access.PUBLIC, "Can mail be accepted", Ready),
     Route("GET", "/openapi.json", get_openapi, Access.PUBLIC, "This document", dict),
     Route("GET", "/metrics", health.get_metrics, Access.PUBLIC, "Prometheus metrics, to this machine only", str),
-    Route("GET", "/admin/health", health.get_admin_health, Access.ADMIN, "Health in detail", health.Health),
+    Route("GET", "/admin/health", health.get_admin_health, Access.PROBE, "Health in detail", health.Health),
 )
 DEAD_LETTERS = (
     Route(
@@ -173,4 +173,45 @@ DEAD_LETTERS = (
         is_body_optional=True,
     ),
 )
-ROUTES = (*EMAILS, *HEALTH, *DEAD_LETTERS)
+SECRETS = (
+    Route("GET", "/admin/secrets", secrets.list_secrets, Access.ADMIN, "List the secrets held", secrets.SecretList),
+    Route(
+        "POST",
+        "/admin/secrets/refresh",
+        secrets.refresh_secrets,
+        Access.ADMIN,
+        "Read the secrets again, everywhere",
+        secrets.SecretsRefreshed,
+        body=secrets.RefreshSecrets,
+        is_body_optional=True,
+    ),
+    Route(
+        "POST",
+        "/admin/secrets/stage",
+        secrets.stage_secret,
+        Access.ROTATION,
+        "Let a pending admin key be tried",
+        secrets.SecretStaged,
+        body=secrets.StageSecret,
+    ),
+)
+KEYS = (
+    Route("GET", "/admin/keys", keys.get_keys, Access.ADMIN, "Show root keys and data keys", keys.KeysView),
+    *(
+        Route(
+            "POST",
+            f"/admin/keys/rotation/{step}",
+            handler,
+            Access.ROTATION,
+            summary,
+            keys.RotationStanding,
+            body=keys.RotationStep,
+        )
+        for step, handler, summary in (
+            ("stage", keys.stage_rotation, "Prepare the root key of a pending version"),
+            ("verify", keys.verify_rotation, "Open every data key under a prepared root key"),
+            ("complete", keys.complete_rotation, "Adopt what has become current"),
+        )
+    ),
+)
+ROUTES = (*EMAILS, *HEALTH, *SECRETS, *KEYS, *DEAD_LETTERS)

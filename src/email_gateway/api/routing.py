@@ -22,6 +22,8 @@ class Access(Enum):
     SENDING = "any API key"
     FULL = "an API key with full access"
     ADMIN = "the admin key"
+    PROBE = "the admin key, also one that is staged"
+    ROTATION = "the admin key or the rotation function's key"
 
 
 @dataclass(frozen=True, slots=True)

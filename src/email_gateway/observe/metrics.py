@@ -41,6 +41,12 @@ SECRET_ALERT = Gauge(
     registry=REGISTRY,
 )
 
+ROOT_ALERT = Gauge(
+    "email_gateway_root_key_alert",
+    "1 while this process lacks the active root key, or could not adopt the one of the secrets.",
+    registry=REGISTRY,
+)
+
 
 def render_metrics() -> bytes:
     """Return every metric of this process in the Prometheus text format."""

@@ -118,6 +118,11 @@ class SecretsService:
         return secret is not None and hmac.compare_digest(digest_of(candidate), digest_of(secret.value))
 
     @property
+    def can_change(self) -> bool:
+        """Tell whether there is a source to read again; the environment of a process never changes."""
+        return self._fetcher.source.can_change
+
+    @property
     def health(self) -> str:
         """`ok`, or `degraded` while a secret serves that is older than the cache allows."""
         return "degraded" if self._standings.is_any_stale else "ok"

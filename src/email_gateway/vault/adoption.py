@@ -5,6 +5,7 @@ rolls back, and the root before stays active.
 """
 
 import asyncio
+import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
@@ -14,8 +15,9 @@ from email_gateway.observe import get_logger
 from email_gateway.store import keys as store
 from email_gateway.store.database import Database, Queries
 from email_gateway.store.generations import Subject, bump_generation
+from email_gateway.vault.data_keys import FieldKey, fingerprint_of, make_material
 from email_gateway.vault.held_roots import HeldRoots
-from email_gateway.vault.root_source import SourcedRoot, Versions
+from email_gateway.vault.root_source import RootSource, SourcedRoot, Versions
 from email_gateway.vault.roots import RootKey
 from email_gateway.vault.wraps import KeyName, Purpose, make_canary, open_canary, open_wrap, unwrap, wrap
 
@@ -24,6 +26,7 @@ log = get_logger(__name__)
 Progress = Callable[[int], None]  # told how many keys have been done so far
 
 PAGE = 1_000
+SCRATCH = "scratch"
 # A rotation that was begun and not finished gives way to another after this long.
 PENDING_LASTS = timedelta(hours=1)
 
@@ -56,11 +59,22 @@ async def adopt(db: Database, held: HeldRoots, progress: Progress = _no_progress
         return await _take_over(transaction, held, sourced, progress)
 
 
-async def adopt_given(db: Database, held: HeldRoots, sourced: SourcedRoot, progress: Progress) -> Adoption:
-    """Do the same with a root that was read by the caller: for a rescue with values from a safe."""
-    async with db.transaction() as transaction:
-        await store.lock_adoption(transaction)
-        return await _take_over(transaction, held, sourced, progress)
+async def rescue(db: Database, source: RootSource, old: RootKey, progress: Progress = _no_progress) -> Adoption:
+    """Adopt the root of the secrets as they are now with the help of an older one, given back from a safe.
+
+    For a database whose active root is out of reach: its secret was deleted, or its versions are
+    gone. Raises WrongRootKey, changing nothing, unless `old` is a root that the database knows.
+    """
+    known = await store.list_roots(db)
+    stored = next((one for one in known if one.root_id == old.root_id), None)
+    if stored is None:
+        names = "; ".join(f"{one.root_id.hex()} {one.state}" for one in known) or "none"
+        raise WrongRootKey(
+            f"the given key and salt derive root key {old.root_id.hex()}, which this database does not know."
+            f" It knows: {names}"
+        )
+    open_canary(old, stored.canary)
+    return await adopt(db, HeldRoots(source, [old]), progress)
 
 
 async def _take_over(transaction: Queries, held: HeldRoots, sourced: SourcedRoot, progress: Progress) -> Adoption:
@@ -118,9 +132,20 @@ async def verify(db: Database, held: HeldRoots, root_id: bytes, progress: Progre
             raise KeyUnavailable(f"the database knows no root key {root_id.hex()}")
         root = await held.obtain(stored)
         open_canary(root, stored.canary)
+        _try_out(root)
         done = await _wrap_all(transaction, held, root, progress)
         await store.note_verified(transaction, root_id)
     return Adoption(root_id, stored.state, done)
+
+
+def _try_out(root: RootKey) -> None:
+    """Wrap a scratch key, seal a scratch value under it, and get both back; raises Tampered otherwise."""
+    tenant_id = row_id = uuid.uuid4()
+    material = make_material()
+    name = KeyName(fingerprint_of(material), tenant_id, Purpose.FIELD)
+    key = FieldKey(unwrap(root, name, wrap(root, name, material)), tenant_id)
+    if key.open(SCRATCH, row_id, key.seal(SCRATCH, row_id, material)) != material:
+        raise Tampered(f"root key {root.root_id.hex()} does not give back what it sealed")
 
 
 async def _write(transaction: Queries, root: RootKey, stored: store.StoredRoot | None, versions: Versions) -> None:

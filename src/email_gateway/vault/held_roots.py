@@ -15,7 +15,7 @@ from email_gateway.vault.wraps import open_canary
 log = get_logger(__name__)
 
 # Between two attempts to fetch one root: a burst of reads must not become a burst of requests to AWS.
-RETRY_AFTER_SECONDS = 5.0
+RETRY_AFTER_SECONDS = 1.0
 
 
 class HeldRoots:

@@ -101,6 +101,9 @@ class Keyring:
             raise Tampered("the value was sealed for another tenant")
         return key.open(field, row_id, sealed)
 
+    async def reload(self) -> None:
+        """Look for data keys that came into use since; the generation `keys` says when."""
+
     async def _load_field_key(self, key_id: bytes) -> FieldKey:
         stored = await store.find_key(self._db, key_id, self.roots.ids)
         if stored is None or stored.purpose != Purpose.FIELD:
