@@ -5,7 +5,7 @@ from email_gateway.cli import COMMANDS, app
 
 EVERY_COMMAND = [
     "up", "api", "worker", "migrate", "send", "status", "login", "tenants list", "tenants create",
-    "tenants keys list", "tenants keys create", "tenants keys revoke", "keys status",
+    "tenants keys list", "tenants keys create", "tenants keys revoke", "keys status", "aws rotation-zip",
 ]  # fmt: skip
 
 

@@ -22,6 +22,7 @@ COMMANDS = {
     "login": "email_gateway.cli.login",
     "tenants": "email_gateway.cli.tenants",
     "keys": "email_gateway.cli.keys",
+    "aws": "email_gateway.cli.aws",
 }
 
 
