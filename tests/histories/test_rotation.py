@@ -7,7 +7,7 @@ import asyncio
 import os
 import uuid
 from collections.abc import Coroutine, Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -64,114 +64,119 @@ def arena(postgres_url: str) -> Iterator[tuple[asyncio.Runner, World]]:
         runner.run(server.close())
 
 
+class Histories(RuleBasedStateMachine):
+    """What may happen, in any order. The world is begun anew by each history; the loop is kept."""
+
+    world: ClassVar[World]
+    runner: ClassVar[asyncio.Runner]
+
+    @initialize(key=KEYS, salt=SALTS)
+    def begin(self, key: str, salt: str) -> None:
+        self.world.values.clear()
+        self.world.pairs_tried.clear()
+        self.world.pending = None
+        self.do(self.world.begin(key, salt))
+
+    @rule(key=KEYS)
+    def change_key(self, key: str) -> None:
+        self.world.put(key=key)
+
+    @rule(salt=SALTS)
+    def change_salt(self, salt: str) -> None:
+        self.world.put(salt=salt)
+
+    @rule(key=KEYS, salt=SALTS, which=WHICH)
+    def change_both(self, key: str, salt: str, which: int) -> None:
+        self.world.put(key=key)
+        if self.has(which):
+            self.do(self.world.refresh(self.world.processes[which]))  # between the two
+        self.world.put(salt=salt)
+
+    @rule(name=NAMES)
+    def roll_back(self, name: str) -> None:
+        self.world.roll_back(name)
+
+    @rule(key=KEYS)
+    def create_pending(self, key: str) -> None:
+        self.world.create_pending(key)
+
+    @precondition(lambda self: self.world.pending is not None and self.world.processes)
+    @rule(which=WHICH)
+    def stage_pending(self, which: int) -> None:
+        if self.has(which):
+            self.do(self.world.stage_pending(self.world.processes[which]))
+
+    @precondition(lambda self: self.world.pending is not None and self.world.pending[1] != "created")
+    @rule(which=WHICH)
+    def verify_pending(self, which: int) -> None:
+        if self.has(which):
+            self.do(self.world.verify_pending(self.world.processes[which]))
+
+    @precondition(lambda self: self.world.pending is not None and self.world.pending[1] == "verified")
+    @rule()
+    def promote_pending(self) -> None:
+        self.world.promote_pending()
+
+    @rule(which=WHICH)
+    def cache_ends(self, which: int) -> None:
+        if self.has(which):
+            self.do(self.world.refresh(self.world.processes[which]))
+
+    @rule(which=WHICH)
+    def look(self, which: int) -> None:
+        if self.has(which):
+            self.do(self.world.processes[which].fleet.look())
+
+    @precondition(lambda self: len(self.world.processes) < MOST_PROCESSES)
+    @rule()
+    def start(self) -> None:
+        self.do(self.world.start())
+
+    @rule(which=WHICH)
+    def kill(self, which: int) -> None:
+        if self.has(which):
+            self.do(self.world.kill(self.world.processes[which]))
+
+    @rule(which=WHICH)
+    def first_mail_of_a_tenant(self, which: int) -> None:
+        if self.has(which):
+            self.do(self.world.make_value(self.world.processes[which]))
+
+    @rule(which=WHICH)
+    def outage_begins(self, which: int) -> None:
+        if self.has(which):
+            self.world.processes[which].line.is_cut = True
+
+    @rule(which=WHICH)
+    def outage_ends(self, which: int) -> None:
+        if self.has(which):
+            self.world.processes[which].line.is_cut = False
+
+    @rule(which=WHICH)
+    def retire(self, which: int) -> None:
+        if self.has(which):
+            self.do(self.world.retire_roots(self.world.processes[which]))
+
+    @rule()
+    def a_day_passes(self) -> None:
+        self.do(self.world.let_a_day_pass())
+
+    @invariant()
+    def everything_opens(self) -> None:
+        self.do(self.world.check())
+
+    def do(self, work: Coroutine[Any, Any, object]) -> None:
+        self.runner.run(work)
+
+    def has(self, which: int) -> bool:
+        return which < len(self.world.processes)
+
+    def teardown(self) -> None:
+        self.do(self.world.end())
+
+
 def test_nothing_becomes_unreadable(arena: tuple[asyncio.Runner, World]) -> None:
-    runner, world = arena
-
-    def do(work: Coroutine[Any, Any, object]) -> None:
-        runner.run(work)
-
-    class Histories(RuleBasedStateMachine):
-        @initialize(key=KEYS, salt=SALTS)
-        def begin(self, key: str, salt: str) -> None:
-            world.values.clear()
-            world.pairs_tried.clear()
-            world.pending = None
-            do(world.begin(key, salt))
-
-        @rule(key=KEYS)
-        def change_key(self, key: str) -> None:
-            world.put(key=key)
-
-        @rule(salt=SALTS)
-        def change_salt(self, salt: str) -> None:
-            world.put(salt=salt)
-
-        @rule(key=KEYS, salt=SALTS, which=WHICH)
-        def change_both(self, key: str, salt: str, which: int) -> None:
-            world.put(key=key)
-            if self.has(which):
-                do(world.refresh(world.processes[which]))  # between the two
-            world.put(salt=salt)
-
-        @rule(name=NAMES)
-        def roll_back(self, name: str) -> None:
-            world.roll_back(name)
-
-        @rule(key=KEYS)
-        def create_pending(self, key: str) -> None:
-            world.create_pending(key)
-
-        @precondition(lambda self: world.pending is not None and world.processes)
-        @rule(which=WHICH)
-        def stage_pending(self, which: int) -> None:
-            if self.has(which):
-                do(world.stage_pending(world.processes[which]))
-
-        @precondition(lambda self: world.pending is not None and world.pending[1] != "created")
-        @rule(which=WHICH)
-        def verify_pending(self, which: int) -> None:
-            if self.has(which):
-                do(world.verify_pending(world.processes[which]))
-
-        @precondition(lambda self: world.pending is not None and world.pending[1] == "verified")
-        @rule()
-        def promote_pending(self) -> None:
-            world.promote_pending()
-
-        @rule(which=WHICH)
-        def cache_ends(self, which: int) -> None:
-            if self.has(which):
-                do(world.refresh(world.processes[which]))
-
-        @rule(which=WHICH)
-        def look(self, which: int) -> None:
-            if self.has(which):
-                do(world.processes[which].fleet.look())
-
-        @precondition(lambda self: len(world.processes) < MOST_PROCESSES)
-        @rule()
-        def start(self) -> None:
-            do(world.start())
-
-        @rule(which=WHICH)
-        def kill(self, which: int) -> None:
-            if self.has(which):
-                do(world.kill(world.processes[which]))
-
-        @rule(which=WHICH)
-        def first_mail_of_a_tenant(self, which: int) -> None:
-            if self.has(which):
-                do(world.make_value(world.processes[which]))
-
-        @rule(which=WHICH)
-        def outage_begins(self, which: int) -> None:
-            if self.has(which):
-                world.processes[which].line.is_cut = True
-
-        @rule(which=WHICH)
-        def outage_ends(self, which: int) -> None:
-            if self.has(which):
-                world.processes[which].line.is_cut = False
-
-        @rule(which=WHICH)
-        def retire(self, which: int) -> None:
-            if self.has(which):
-                do(world.retire_roots(world.processes[which]))
-
-        @rule()
-        def a_day_passes(self) -> None:
-            do(world.let_a_day_pass())
-
-        @invariant()
-        def everything_opens(self) -> None:
-            do(world.check())
-
-        def has(self, which: int) -> bool:
-            return which < len(world.processes)
-
-        def teardown(self) -> None:
-            do(world.end())
-
+    Histories.runner, Histories.world = arena
     run_state_machine_as_test(
         Histories,
         settings=settings(

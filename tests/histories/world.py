@@ -5,6 +5,7 @@ stands between it and Secrets Manager can be cut.
 """
 
 import asyncio
+import contextlib
 import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -133,10 +134,9 @@ class World:
     async def retire_roots(self, process: Process) -> None:
         """Let a week pass, and retire what may go; a refusal is an answer."""
         await self.db.execute("UPDATE crypto_root SET retiring_at = retiring_at - interval '8 days'")
-        try:
+        # Refused while a process lacks the active root, or this one cannot reach it.
+        with contextlib.suppress(Conflict, KeyUnavailable):
             await retire(self.db, process.keyring.roots, actor="history", progress=lambda _: None)
-        except (Conflict, KeyUnavailable):
-            pass  # a process lacks the active root, or this one cannot reach it
 
     # The rotation function, step by step; a history may stop between any two ------------------
 
@@ -202,8 +202,8 @@ class World:
         versions = {"encryption-key": active.key_version_id, "encryption-salt": active.salt_version_id}
         gone = [name for name, version in versions.items() if version not in self._stages(name)]
         assert gone, "a start was refused though every version of the active root can be fetched"
-        old = next(root for root in map(lambda pair: derive_root(*pair), self.pairs_tried)
-                   if root.root_id == active.root_id)  # fmt: skip
+        roots = (derive_root(key, salt) for key, salt in self.pairs_tried)
+        old = next(root for root in roots if root.root_id == active.root_id)
         await rescue(self.db, source, old)
 
     async def kill(self, process: Process) -> None:
@@ -219,7 +219,7 @@ class World:
     async def make_value(self, process: Process) -> None:
         """A new tenant's first message, so that data keys are made."""
         tenant_id, row_id = uuid4(), uuid4()
-        await self.db.execute("INSERT INTO tenant (tenant_id, name) VALUES ($1, $1::text)", tenant_id)
+        await self.db.execute("INSERT INTO tenant (tenant_id, name) VALUES ($1::uuid, $1::uuid::text)", tenant_id)
         try:
             keys = await process.keyring.tenant(tenant_id)
         except KeyUnavailable:
