@@ -10,15 +10,19 @@ from email_gateway.api import ApiContext
 from email_gateway.fleet import Fleet
 from email_gateway.limits import Limits
 from email_gateway.secrets import SecretsService
+from email_gateway.secrets.secrets_manager import SecretsManagerSource
 from email_gateway.settings import load_settings
 from email_gateway.store.database import Database
 from email_gateway.store.messages import Acceptor
 from email_gateway.vault.keyring import Keyring
+from email_gateway.vault.root_source import SecretsRoots
 from email_gateway.vault.roots import derive_root
 from tests.api.house import ADMIN_KEY, Served, make_accounts, serving
 from tests.conftest import KEY, SALT, at
 from tests.given_roots import only
+from tests.secrets.conftest import PATIENT, Aws, aws, moto_url, operator  # noqa: F401  (fixtures)
 
+ROTATION_KEY = "MARK-rotation-key-1c3e0f0f-4e6d-a1a1-0123456789ab"
 ENVIRONMENT = {"APP_ENV": "test", "ENCRYPTION_KEY": KEY, "ENCRYPTION_SALT": SALT, "ADMIN_API_KEY": ADMIN_KEY}
 
 
@@ -92,3 +96,22 @@ async def client(shared: Served) -> AsyncIterator[httpx.AsyncClient]:
     """A client of the shared server, with the key of the tenant that tests share."""
     async with shared.client() as client:
         yield client
+
+
+@pytest.fixture
+async def rotating(aws: Aws, db: Database) -> AsyncIterator[Served]:  # noqa: F811
+    """A server of this test's own whose secrets are in Secrets Manager, the rotation key among them."""
+    aws.create({"rotation-key": ROTATION_KEY})
+    settings = aws.settings()
+    secrets = await SecretsService.start(settings, source=await SecretsManagerSource.open(settings, PATIENT))
+    keyring = await Keyring.start(db, SecretsRoots(secrets))
+    fleet = Fleet(db, secrets, keyring, "api")
+    await fleet.start()
+    acceptor = Acceptor(db)
+    context = ApiContext(settings, db, keyring, secrets, acceptor, Limits(), fleet)
+    accounts = await make_accounts(db)
+    async with serving(context) as url:
+        yield Served(url, context, *accounts)
+    await acceptor.close()
+    await fleet.close()
+    await secrets.close()

@@ -13,7 +13,7 @@ from email_gateway.secrets.secrets_manager import SecretsManagerSource
 from email_gateway.store.database import Database
 from email_gateway.vault.keyring import Keyring
 from email_gateway.vault.root_source import SecretsRoots
-from tests.secrets.conftest import PATIENT, Aws, aws, clock, moto_url, operator  # noqa: F401  (fixtures)
+from tests.secrets.conftest import PATIENT, Aws, aws, clock, moto_url, operator, start  # noqa: F401  (fixtures)
 
 
 @dataclass

@@ -13,6 +13,7 @@ from datetime import timedelta
 from email_gateway.errors import Conflict, KeyUnavailable, Tampered, WrongRootKey
 from email_gateway.observe import get_logger
 from email_gateway.store import keys as store
+from email_gateway.store.audit import add_audit
 from email_gateway.store.database import Database, Queries
 from email_gateway.store.generations import Subject, bump_generation
 from email_gateway.vault.data_keys import FieldKey, fingerprint_of, make_material
@@ -27,6 +28,7 @@ Progress = Callable[[int], None]  # told how many keys have been done so far
 
 PAGE = 1_000
 SCRATCH = "scratch"
+ACTOR = "gateway"  # no person: a secret changed, and whoever changed it stands in CloudTrail
 # A rotation that was begun and not finished gives way to another after this long.
 PENDING_LASTS = timedelta(hours=1)
 
@@ -93,6 +95,7 @@ async def _take_over(transaction: Queries, held: HeldRoots, sourced: SourcedRoot
     await store.activate_root(transaction, root.root_id)
     await _read_back(transaction, root)
     await bump_generation(transaction, Subject.KEYS)
+    await add_audit(transaction, actor=ACTOR, action="root.adopted", subject=root.root_id.hex())
     log.info("root_adopted", root_id=root.root_id.hex(), data_keys=done)
     return Adoption(root.root_id, "active", done)
 
