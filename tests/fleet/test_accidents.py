@@ -4,7 +4,7 @@ from uuid import UUID
 
 import pytest
 from moto.backends import get_backend
-from moto.core import DEFAULT_ACCOUNT_ID
+from moto.core.models import DEFAULT_ACCOUNT_ID
 
 from email_gateway.errors import ConfigurationError, WrongRootKey
 from email_gateway.store.database import Database
@@ -13,7 +13,8 @@ from email_gateway.vault.adoption import rescue
 from email_gateway.vault.root_source import SecretsRoots
 from email_gateway.vault.roots import derive_root
 from tests.fleet.conftest import Join
-from tests.fleet.test_following import NEW_KEY, OLD_ROOT, active_root, opens, seal
+from tests.fleet.test_following import OLD_ROOT, active_root, opens, seal
+from tests.fleet.test_refreshing import NEW_KEY
 from tests.moto_server import REGION
 from tests.secrets.conftest import VALUES, Aws, Start
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from uuid import UUID, uuid4
 
 from moto.backends import get_backend
-from moto.core import DEFAULT_ACCOUNT_ID
+from moto.core.models import DEFAULT_ACCOUNT_ID
 
 from email_gateway.errors import Conflict, GatewayError, KeyUnavailable, WrongRootKey
 from email_gateway.fleet import Fleet

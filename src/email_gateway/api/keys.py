@@ -11,13 +11,13 @@ from email_gateway.api.context import ApiContext
 from email_gateway.api.decoding import BodyDecoder, check_json
 from email_gateway.api.secrets import VersionId
 from email_gateway.errors import Fault, InvalidRequest
-from email_gateway.secrets import SecretName
 from email_gateway.store.audit import add_audit
 from email_gateway.store.generations import Subject, bump_generation
 from email_gateway.store.keys import StoredRoot, count_live_keys, list_roots
 from email_gateway.vault.adoption import Adoption, stage, verify
 from email_gateway.vault.status import read_key_status
 
+ROOT_SECRET = "encryption-key"  # noqa: S105  (its name)
 ACTOR = "rotation"
 PURPOSES = {1: "field", 2: "index"}
 
@@ -153,9 +153,7 @@ async def complete_rotation(context: ApiContext, call: Call) -> Reply:
         await add_audit(transaction, actor=ACTOR, action="rotation.completed", subject=step.secret)
     await context.fleet.look()
     roots = await list_roots(context.db)
-    about = (
-        await _find(context, step.version_id) if step.secret == SecretName.ENCRYPTION_KEY and step.version_id else None
-    )
+    about = await _find(context, step.version_id) if step.secret == ROOT_SECRET and step.version_id else None
     root = about or next(root for root in roots if root.state == "active")
     return _reply(Adoption(root.root_id, root.state, await count_live_keys(context.db)))
 
@@ -164,7 +162,7 @@ async def _read(call: Call) -> RotationStep:
     body = await call.read_body()
     check_json(call.headers, body)
     step = _STEP.decode(body)
-    if step.secret != SecretName.ENCRYPTION_KEY:
+    if step.secret != ROOT_SECRET:
         raise InvalidRequest("the step is not valid", (Fault("/secret", 'only "encryption-key" makes a root key'),))
     return step
 
