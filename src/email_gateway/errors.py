@@ -13,7 +13,8 @@ GatewayError
 │   └── RateLimited             429
 ├── TryLater                    waiting helps, repeating is safe (503 with Retry-After)
 │   ├── DatabaseUnavailable
-│   │   └── LockTimeout
+│   │   ├── LockTimeout
+│   │   └── CredentialsRefused
 │   ├── SecretUnavailable
 │   ├── KeyUnavailable
 │   └── Overloaded
@@ -129,6 +130,14 @@ class DatabaseUnavailable(TryLater):
 
 class LockTimeout(DatabaseUnavailable):
     """Another transaction held a lock for longer than `lock_timeout`."""
+
+
+class CredentialsRefused(DatabaseUnavailable):
+    """PostgreSQL refuses the user or the password, and the secret holds no newer ones that work."""
+
+    def __init__(self, sqlstate: str) -> None:
+        super().__init__(f"PostgreSQL refuses the credentials of DATABASE_URL (SQLSTATE {sqlstate})")
+        self.sqlstate = sqlstate
 
 
 class SecretUnavailable(TryLater):

@@ -1,38 +1,20 @@
-"""The one place that imports the PostgreSQL driver: a pool, transactions, and its errors in our words."""
+"""The pool of connections, and its transactions. Only this room imports the PostgreSQL driver."""
 
 import asyncio
-import ssl
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from typing import Any, Protocol, Self
 
 import asyncpg
 
-from email_gateway.errors import ConfigurationError, DatabaseRefused, DatabaseUnavailable, LockTimeout, SchemaMismatch
+from email_gateway.errors import GatewayError
+from email_gateway.store.connecting import Connection, Connector, Renew, explained
+from email_gateway.store.failures import translated
 
 Record = asyncpg.Record
 
-CONNECT_TIMEOUT_SECONDS = 5.0
-COMMAND_TIMEOUT_SECONDS = 30.0
 ACQUIRE_TIMEOUT_SECONDS = 2.0
 CLOSE_TIMEOUT_SECONDS = 5.0
-# A pool that waits longer than this for a lock answers 503, which the caller may repeat.
-SESSION = {
-    "application_name": "email-gateway",
-    "timezone": "UTC",
-    "lock_timeout": "5s",
-    "idle_in_transaction_session_timeout": "30s",
-    # Every statement here is short and prepared; compiling one costs more than running it.
-    "jit": "off",
-}
-
-# SQLSTATE classes that pass by themselves: connection, transaction rollback, resources,
-# operator intervention, system error; and two single states.
-PASSING_CLASSES = ("08", "40", "53", "57", "58")
-PASSING_STATES = ("25006",)  # read-only transaction: a standby
-LOCK_TIMEOUT_STATE = "55P03"
-NOT_A_URL = "DATABASE_URL is not a PostgreSQL URL: postgresql://user:password@host:5432/database"
-MISSING_STATES = ("42P01", "42703", "42883", "3F000")  # table, column, function, schema
 
 
 class Queries(Protocol):
@@ -41,28 +23,6 @@ class Queries(Protocol):
     async def fetch(self, sql: str, *args: object) -> list[Record]: ...
     async def fetch_one(self, sql: str, *args: object) -> Record | None: ...
     async def execute(self, sql: str, *args: object) -> str: ...
-
-
-@contextmanager
-def translated() -> Iterator[None]:
-    """Turn the driver's errors into ours; their text is dropped, since DETAIL quotes values."""
-    try:
-        yield
-    except asyncpg.PostgresError as error:
-        state = error.sqlstate or ""
-        if state in MISSING_STATES:
-            raise SchemaMismatch(
-                f"the database lacks something this release needs ({state}); run `email-gateway migrate`"
-            ) from None
-        if state == LOCK_TIMEOUT_STATE:
-            raise LockTimeout("another transaction held a lock for too long") from None
-        if state[:2] in PASSING_CLASSES or state in PASSING_STATES:
-            raise DatabaseUnavailable(f"PostgreSQL cannot answer now ({state})") from None
-        raise DatabaseRefused(state, getattr(error, "constraint_name", None)) from None
-    except asyncpg.ClientConfigurationError:
-        raise ConfigurationError(NOT_A_URL) from None
-    except (asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, TimeoutError, ssl.SSLError) as error:
-        raise DatabaseUnavailable(f"PostgreSQL cannot be reached ({type(error).__name__})") from None
 
 
 class Transaction:
@@ -87,53 +47,62 @@ class Transaction:
             return status
 
 
-class Connection(asyncpg.Connection):
-    """A connection that is returned to the pool without a round trip.
-
-    The driver would send RESET ALL and more each time. Nothing here changes a session: settings
-    are SET LOCAL and locks belong to transactions.
-    """
-
-    def get_reset_query(self) -> str:
-        return ""
-
-
 class Database:
     """A pool of connections, each proven durable before its first use (contract C1)."""
 
-    def __init__(self, pool: asyncpg.Pool) -> None:
+    def __init__(self, pool: asyncpg.Pool, connector: Connector) -> None:
         self._pool = pool
+        self._connector = connector
+        self._replacements: set[asyncio.Task[None]] = set()
+        connector.watchers.add(self._begin_replacing)
 
     @classmethod
-    async def connect(cls, url: str, *, pool_size: int = 10) -> Self:
+    async def connect(cls, url: str, *, pool_size: int = 10, renew: Renew | None = None) -> Self:
         """Open the pool.
+
+        `renew` yields URLs to try when PostgreSQL refuses the credentials, now or later: it
+        refreshes the secret first. The first URL that differs and works is used from then on, and
+        whoever was refused gets a connection with it. One renewal runs at a time; after one that
+        found nothing, 5 s pass before the next. While no URL works, DatabaseUnavailable is raised
+        (without `renew`: DatabaseRefused).
 
         Raises ConfigurationError when the server would lose what it acknowledged (fsync or
         synchronous_commit off) or when the URL is refused, DatabaseUnavailable when it is away.
         """
+        connector = Connector(url, renew)
+        # No floor of idle connections (min_size): the pool would open them unasked, also while the
+        # credentials are refused, and each is a failed login.
+        pool = await asyncpg.create_pool(
+            min_size=0, max_size=pool_size, connect=lambda *_, **__: connector.open(), connection_class=Connection
+        )
+        database = cls(pool, connector)
         try:
-            with translated():
-                pool = await asyncpg.create_pool(
-                    url,
-                    min_size=1,
-                    max_size=pool_size,
-                    timeout=CONNECT_TIMEOUT_SECONDS,
-                    command_timeout=COMMAND_TIMEOUT_SECONDS,
-                    server_settings=SESSION,
-                    init=_prove_durable,
-                    connection_class=Connection,
-                )
-        except DatabaseRefused as refused:
-            raise ConfigurationError(
-                f"PostgreSQL refuses this DATABASE_URL (SQLSTATE {refused.sqlstate}):"
-                " check the user, the password and the database's name"
-            ) from None
-        except ValueError:  # what urllib says of a port that is no number
-            raise ConfigurationError(NOT_A_URL) from None
-        return cls(pool)
+            with explained():
+                # Opening has timeouts of its own, longer than a request would wait.
+                await database._release(await database._acquire(within=None))
+        except BaseException:
+            await database.close()
+            raise
+        return database
+
+    async def use(self, url: str) -> None:
+        """Move to another URL, once a connection has been opened with it.
+
+        Statements and transactions under way finish where they are. Idle connections are replaced
+        before this returns, the others when they are given back. The same URL again does nothing.
+
+        Raises ConfigurationError or DatabaseUnavailable as `connect` does, and keeps the old URL.
+        """
+        with explained():
+            await self._connector.use(url)
+        if self._replacements:
+            await asyncio.wait(self._replacements)
 
     async def close(self) -> None:
         """Close every connection, waiting at most five seconds for statements under way."""
+        self._connector.close()
+        for replacement in self._replacements:
+            replacement.cancel()
         try:
             async with asyncio.timeout(CLOSE_TIMEOUT_SECONDS):
                 await self._pool.close()
@@ -141,28 +110,36 @@ class Database:
             self._pool.terminate()
 
     async def fetch(self, sql: str, *args: object) -> list[Record]:
-        with translated():
-            async with self._pool.acquire(timeout=ACQUIRE_TIMEOUT_SECONDS) as connection:
+        connection = await self._acquire()
+        try:
+            with translated():
                 rows: list[Record] = await connection.fetch(sql, *args)
                 return rows
+        finally:
+            await self._release(connection)
 
     async def fetch_one(self, sql: str, *args: object) -> Record | None:
-        with translated():
-            async with self._pool.acquire(timeout=ACQUIRE_TIMEOUT_SECONDS) as connection:
+        connection = await self._acquire()
+        try:
+            with translated():
                 row: Record | None = await connection.fetchrow(sql, *args)
                 return row
+        finally:
+            await self._release(connection)
 
     async def execute(self, sql: str, *args: object) -> str:
-        with translated():
-            async with self._pool.acquire(timeout=ACQUIRE_TIMEOUT_SECONDS) as connection:
+        connection = await self._acquire()
+        try:
+            with translated():
                 status: str = await connection.execute(sql, *args)
                 return status
+        finally:
+            await self._release(connection)
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Transaction]:
         """One transaction: committed when the block ends, rolled back when it raises."""
-        with translated():
-            connection = await self._pool.acquire(timeout=ACQUIRE_TIMEOUT_SECONDS)
+        connection = await self._acquire()
         try:
             transaction = connection.transaction()
             with translated():
@@ -178,25 +155,38 @@ class Database:
         finally:
             await self._release(connection)
 
+    async def _acquire(self, within: float | None = ACQUIRE_TIMEOUT_SECONDS) -> Any:
+        # `within` seconds do not bound a renewal of the credentials, which holds no place in the pool.
+        return await self._connector.renewing(lambda: self._take(within))
+
+    async def _take(self, within: float | None) -> Any:
+        with translated():
+            return await self._pool.acquire(timeout=within)
+
     async def _release(self, connection: Any) -> None:
         # The pool resets a connection that it takes back, which fails when the server has just died.
         # It is closed then, and what was committed on it stands.
         with suppress(asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError):
             await self._pool.release(connection)
 
+    def _begin_replacing(self) -> None:
+        replacement = asyncio.create_task(self._replace_connections(), name="database-connections")
+        self._replacements.add(replacement)
+        replacement.add_done_callback(self._replacements.discard)
 
-async def _prove_durable(connection: asyncpg.Connection) -> None:
-    """Refuse a server whose COMMIT can be lost, at every new connection: roles and failovers differ."""
-    row = await connection.fetchrow(
-        "SELECT current_setting('fsync') AS fsync, current_setting('synchronous_commit') AS synchronous_commit,"
-        " pg_is_in_recovery() AS is_standby"
-    )
-    assert row is not None  # a SELECT without FROM returns one row
-    if row["fsync"] != "on":
-        raise ConfigurationError("PostgreSQL runs with fsync off and would lose accepted mail: set fsync = on")
-    if row["synchronous_commit"] == "off":
-        raise ConfigurationError(
-            "PostgreSQL answers COMMIT before it is durable: set synchronous_commit = on for this role and database"
-        )
-    if row["is_standby"]:
-        raise DatabaseUnavailable("PostgreSQL is a standby here: point DATABASE_URL at the primary")
+    async def _replace_connections(self) -> None:
+        """Expire every connection, and replace those that are idle.
+
+        The pool replaces an expired connection when it hands it out or takes it back. The last one
+        given back is the first handed out, so without this the deepest would stay for minutes.
+        """
+        await self._pool.expire_connections()
+        taken: list[Any] = []
+        try:
+            for _ in range(self._pool.get_idle_size()):
+                taken.append(await self._take(ACQUIRE_TIMEOUT_SECONDS))  # noqa: PERF401  (released also when one fails)
+        except GatewayError:
+            return  # whoever needs a connection next replaces one
+        finally:
+            for connection in taken:
+                await self._release(connection)
