@@ -1,7 +1,7 @@
 """The pool of connections, and its transactions. Only this room imports the PostgreSQL driver."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Any, Protocol, Self
 
@@ -10,6 +10,7 @@ import asyncpg
 from email_gateway.errors import GatewayError
 from email_gateway.store.connecting import Connection, Connector, Renew, explained
 from email_gateway.store.failures import translated
+from email_gateway.store.listening import listen
 
 Record = asyncpg.Record
 
@@ -97,6 +98,15 @@ class Database:
             await self._connector.use(url)
         if self._replacements:
             await asyncio.wait(self._replacements)
+
+    def listen(self, *channels: str) -> AsyncGenerator[str | None, None]:
+        """Listen on a connection of its own until the generator is closed, which closes the connection.
+
+        Yields None after every (re)connect, since something may have been missed, and the name of
+        a channel for what was notified there; several waiting notifications of one channel may come
+        as one. Never raises for a database that is away. Close it (`aclosing`) before the database.
+        """
+        return listen(self._connector, channels)
 
     async def close(self) -> None:
         """Close every connection, waiting at most five seconds for statements under way."""
