@@ -24,6 +24,7 @@ STATUSES: list[tuple[Exception, int, str]] = [
     (UnsupportedMediaType("x"), 415, "unsupported_media_type"),
     (errors.RateLimited("x", 7), 429, "rate_limit_exceeded"),
     (errors.DatabaseUnavailable(MARK), 503, "database_unavailable"),
+    (errors.CredentialsRefused("28P01"), 503, "database_unavailable"),
     (errors.KeyUnavailable(MARK), 503, "key_unavailable"),
     (errors.Overloaded(MARK), 503, "overloaded"),
     (errors.Tampered(MARK), 500, "application_error"),

@@ -153,10 +153,11 @@ class CutOffAfterCommit(Database):
 
 
 async def test_a_replay_that_cannot_be_read_does_not_fail_what_was_committed_with_it(
-    db: Database, tenant_id: uuid.UUID
+    db: Database, database_url: str, tenant_id: uuid.UUID
 ) -> None:
     await Acceptor(db).accept(new_request(tenant_id, key_hmac=KEY, fingerprint=BODY))
-    acceptor = Acceptor(CutOffAfterCommit(db._pool))
+    cut_off = await CutOffAfterCommit.connect(database_url, pool_size=1)
+    acceptor = Acceptor(cut_off)
     fresh, replay = await asyncio.gather(
         acceptor.accept(new_request(tenant_id)),
         acceptor.accept(new_request(tenant_id, key_hmac=KEY, fingerprint=BODY)),
@@ -165,3 +166,4 @@ async def test_a_replay_that_cannot_be_read_does_not_fail_what_was_committed_wit
     assert isinstance(fresh, Accepted)
     assert isinstance(replay, DatabaseUnavailable)
     assert await count(db, "message") == 2
+    await cut_off.close()

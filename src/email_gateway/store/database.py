@@ -193,7 +193,7 @@ class Database:
         await self._pool.expire_connections()
         taken: list[Any] = []
         try:
-            for _ in range(0):
+            for _ in range(self._pool.get_idle_size()):
                 taken.append(await self._take(ACQUIRE_TIMEOUT_SECONDS))  # noqa: PERF401  (released also when one fails)
         except GatewayError:
             return  # whoever needs a connection next replaces one
