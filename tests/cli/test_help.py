@@ -5,7 +5,8 @@ from email_gateway.cli import COMMANDS, app
 
 EVERY_COMMAND = [
     "up", "api", "worker", "migrate", "send", "status", "login", "tenants list", "tenants create",
-    "tenants keys list", "tenants keys create", "tenants keys revoke", "keys status", "aws rotation-zip",
+    "tenants keys list", "tenants keys create", "tenants keys revoke", "keys status", "keys verify", "keys retire",
+    "keys rescue", "aws rotation-zip",
 ]  # fmt: skip
 
 

@@ -88,11 +88,11 @@ async def open_database(home: Path | None) -> AsyncIterator[Database]:
 
 
 @contextlib.asynccontextmanager
-async def open_vault(home: Path | None) -> AsyncIterator[tuple[Database, Keyring]]:
-    """Connect to the database and open its vault, for the length of a command.
+async def open_secrets(home: Path | None) -> AsyncIterator[tuple[Database, SecretsRoots]]:
+    """Connect to the database, and to where root keys come from, for the length of a command.
 
-    The root key comes from Secrets Manager when that is on, else as `load_with_keys` says. Raises
-    ConfigurationError, SecretUnavailable or WrongRootKey as the start of a process does.
+    That is Secrets Manager when it is on, else what `load_with_keys` says. Raises ConfigurationError
+    or SecretUnavailable as the start of a process does.
     """
     settings = load_with_keys(home)
     url = await find_database_url(home)
@@ -100,11 +100,18 @@ async def open_vault(home: Path | None) -> AsyncIterator[tuple[Database, Keyring
     try:
         db = await Database.connect(url, pool_size=VAULT_CONNECTIONS)
         try:
-            yield db, await Keyring.start(db, SecretsRoots(service))
+            yield db, SecretsRoots(service)
         finally:
             await db.close()
     finally:
         await service.close()
+
+
+@contextlib.asynccontextmanager
+async def open_vault(home: Path | None) -> AsyncIterator[tuple[Database, Keyring]]:
+    """Connect to the database and open its vault; raises WrongRootKey as the start of a process does."""
+    async with open_secrets(home) as (db, source):
+        yield db, await Keyring.start(db, source)
 
 
 def find_api_url(home: Path | None) -> str:

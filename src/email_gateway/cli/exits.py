@@ -26,7 +26,7 @@ EX_CONFIG = 78  # sysexits.h: restarting will not help until someone changes the
 MISCONFIGURED = (ConfigurationError, WrongRootKey)
 NEXT_STEPS: tuple[tuple[type[GatewayError], str], ...] = (
     (DatabaseUnavailable, "see that PostgreSQL runs and that DATABASE_URL points at it, or start `email-gateway up`"),
-    (WrongRootKey, "give back the encryption key and salt that this database was begun with"),
+    (WrongRootKey, "docs/rotation.md, under Recovery, goes through it step by step"),
     (Tampered, "compare with a backup: a sealed value or a wrap was changed or moved"),
     (Unauthorized, "pass a key with --api-key; `email-gateway tenants keys create` makes one"),
     (Forbidden, "see `email-gateway tenants keys list`, or make a key with `email-gateway tenants keys create`"),

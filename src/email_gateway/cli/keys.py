@@ -4,6 +4,7 @@ import asyncio
 
 import typer
 
+from email_gateway.cli import root_keys
 from email_gateway.cli.connecting import open_database
 from email_gateway.cli.options import AsJson, HomeDir, examples
 from email_gateway.cli.printing import print_json, print_table
@@ -98,3 +99,6 @@ def _print(found: KeyStatus) -> None:
             for one in found.instances
         ],
     )
+
+
+root_keys.add_to(app)
