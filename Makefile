@@ -7,10 +7,11 @@ SOURCES := src tests bench
 PYTHON ?=
 ARGS ?=
 ROUNDS ?= 3
+HISTORIES ?= 2000
 export PYTHON SYSTEM_PACKAGES
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run dev-setup test check lint format bench chaos lock clean
+.PHONY: help setup run dev-setup test check lint format bench chaos histories lock clean
 .NOTPARALLEL:
 
 help: ## print this list
@@ -48,6 +49,9 @@ bench: dev-setup ## speed beside peers, as a table
 chaos: dev-setup ## kill every part while mail flows, ROUNDS=3 times
 	@tools/system-packages.sh
 	@for round in $$(seq $(ROUNDS)); do echo "round $$round of $(ROUNDS)"; $(BIN)/python -m pytest tests/flow -q $(ARGS) || exit 1; done
+
+histories: dev-setup ## 2,000 random histories of rotation and accidents; CI runs 100 (HISTORIES=2000)
+	@HISTORIES=$(HISTORIES) $(BIN)/python -m pytest tests/histories -q $(ARGS)
 
 lock: ## write requirements/*.lock anew from pyproject.toml (needs uv)
 	@tools/lock.sh
