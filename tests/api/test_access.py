@@ -6,6 +6,7 @@ from typing import Any
 import httpx
 import pytest
 
+from email_gateway.api.access import OPERATORS
 from email_gateway.api.routes import ROUTES
 from email_gateway.api.routing import Access, Route
 from email_gateway.store.accounts import SENDING_ACCESS, create_api_key, list_api_keys, revoke_api_key
@@ -14,7 +15,7 @@ from tests.api.house import ADMIN_KEY, Served, email
 pytestmark = pytest.mark.anyio
 
 KEYED = [route for route in ROUTES if route.access in (Access.FULL, Access.SENDING)]
-ADMIN = [route for route in ROUTES if route.access is Access.ADMIN]
+ADMIN = [route for route in ROUTES if route.access in OPERATORS]
 ID = "00000000-0000-7000-8000-000000000000"
 
 

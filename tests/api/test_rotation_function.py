@@ -1,6 +1,7 @@
 """The rotation function against the gateway itself: whole rotations, while mail is sent and read."""
 
 import asyncio
+from typing import Any
 
 import pytest
 from moto.backends import get_backend
@@ -18,7 +19,7 @@ pytestmark = pytest.mark.anyio
 
 def begin(aws: Aws, name: str) -> str:
     """Do what RotateSecret does before it calls the function: moto leaves a secret unreadable there."""
-    kept = get_backend("secretsmanager")[DEFAULT_ACCOUNT_ID][REGION].secrets[f"{aws.prefix}/{name}"]
+    kept: Any = get_backend("secretsmanager")[DEFAULT_ACCOUNT_ID][REGION].secrets[f"{aws.prefix}/{name}"]
     version_id = f"{name}-rotation-to-a-version-of-{len(kept.versions)}"
     kept.rotation_requested = kept.rotation_enabled = True
     kept.remove_version_stages_from_old_versions(["AWSPENDING"])

@@ -116,6 +116,7 @@ async def check_admin(call: Call, context: ApiContext, access: Access = Access.A
     """
     header = b"x-rotation-key" if access is Access.ROTATION and b"x-rotation-key" in call.headers else b"x-admin-key"
     candidate = call.headers.get(header, b"").decode("latin-1")
+    call.actor = header.decode().removeprefix("x-")
     if not candidate:
         raise Unauthorized("send the admin key in x-admin-key")
     client = client_address(call.scope, context.settings.trusted_proxies)

@@ -71,7 +71,10 @@ class BodyBudget:
 
 @dataclass(slots=True)
 class Call:
-    """A request on its way through a handler. `account` is whom its API key speaks for."""
+    """A request on its way through a handler.
+
+    `account` is whom its API key speaks for; `actor` is what the audit calls an operator's key.
+    """
 
     scope: Scope
     receive: Receive
@@ -81,6 +84,7 @@ class Call:
     params: dict[str, str] = field(default_factory=dict)
     route: str = "unknown"
     account: Account | None = None
+    actor: str = "nobody"
     held: int = 0
 
     @property

@@ -26,7 +26,6 @@ from email_gateway.store.dead_letters import (
 )
 from email_gateway.store.messages import list_events
 
-ACTOR = "admin-key"
 Why = Annotated[str, Meta(description="Kept in the audit: nothing personal.", max_length=200)]
 
 
@@ -196,7 +195,7 @@ async def _act_on_one(context: ApiContext, call: Call, act: Callable[..., Awaita
         check_json(call.headers, body)
         wanted = _SINGLE.decode(body)
     delivery_id = DeliveryId.parse(call.params["delivery_id"])
-    await act(context.db, delivery_id, actor=ACTOR, reason=wanted.reason)
+    await act(context.db, delivery_id, actor=call.actor, reason=wanted.reason)
     return Reply(200, _ENCODE(ActDone(1)))
 
 
@@ -209,7 +208,7 @@ async def _act_on_many(context: ApiContext, call: Call, act: Callable[..., Await
         raise InvalidRequest("the filter is not valid", (Fault("/filter", 'give a filter, or "all": true'),))
     given = wanted.filter
     chosen = DeadFilter(given.tenant_id, given.reason, given.domain, given.dead_before)
-    return Reply(200, _ENCODE(ActDone(await act(context.db, chosen, actor=ACTOR, reason=wanted.reason))))
+    return Reply(200, _ENCODE(ActDone(await act(context.db, chosen, actor=call.actor, reason=wanted.reason))))
 
 
 def _query_filter(query: dict[str, str]) -> DeadFilter:

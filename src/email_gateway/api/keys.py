@@ -18,7 +18,6 @@ from email_gateway.vault.adoption import Adoption, stage, verify
 from email_gateway.vault.status import read_key_status
 
 ROOT_SECRET = "encryption-key"  # noqa: S105  (its name)
-ACTOR = "rotation"
 PURPOSES = {1: "field", 2: "index"}
 
 
@@ -123,7 +122,7 @@ async def stage_rotation(context: ApiContext, call: Call) -> Reply:
     """Wrap every data key under the root of a version that is not current yet."""
     step = await _read(call)
     adoption = await stage(context.db, context.keyring.roots, _required(step))
-    await _note(context, "root.staged", adoption)
+    await _note(context, call, "root.staged", adoption)
     return _reply(adoption)
 
 
@@ -139,7 +138,7 @@ async def verify_rotation(context: ApiContext, call: Call) -> Reply:
     root = await _find(context, step.version_id)
     root_id = root.root_id if root else (await stage(context.db, context.keyring.roots, step.version_id)).root_id
     adoption = await verify(context.db, context.keyring.roots, root_id)
-    await _note(context, "root.verified", adoption)
+    await _note(context, call, "root.verified", adoption)
     return _reply(adoption)
 
 
@@ -150,7 +149,7 @@ async def complete_rotation(context: ApiContext, call: Call) -> Reply:
     step = _STEP.decode(body)
     async with context.db.transaction() as transaction:
         await bump_generation(transaction, Subject.SECRETS)
-        await add_audit(transaction, actor=ACTOR, action="rotation.completed", subject=step.secret)
+        await add_audit(transaction, actor=call.actor, action="rotation.completed", subject=step.secret)
     await context.fleet.look()
     roots = await list_roots(context.db)
     about = await _find(context, step.version_id) if step.secret == ROOT_SECRET and step.version_id else None
@@ -180,8 +179,8 @@ async def _find(context: ApiContext, key_version_id: str) -> StoredRoot | None:
     return next(iter(in_force), None)
 
 
-async def _note(context: ApiContext, action: str, adoption: Adoption) -> None:
-    await add_audit(context.db, actor=ACTOR, action=action, subject=adoption.root_id.hex())
+async def _note(context: ApiContext, call: Call, action: str, adoption: Adoption) -> None:
+    await add_audit(context.db, actor=call.actor, action=action, subject=adoption.root_id.hex())
 
 
 def _reply(adoption: Adoption) -> Reply:

@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 
 from email_gateway import __version__
+from email_gateway.api.access import OPERATORS
 from email_gateway.api.problems import STATUSES, Problem
 from email_gateway.api.routing import Access, Route
 
@@ -15,11 +16,19 @@ SECURITY: dict[Access, list[dict[str, list[str]]]] = {
     Access.SENDING: [{"bearer": []}, {"apiKey": []}],
     Access.FULL: [{"bearer": []}, {"apiKey": []}],
     Access.ADMIN: [{"adminKey": []}],
+    Access.PROBE: [{"adminKey": []}],
+    Access.ROTATION: [{"adminKey": []}, {"rotationKey": []}],
 }
 SCHEMES = {
     "bearer": {"type": "http", "scheme": "bearer", "description": "An API key, `eg_...`."},
     "apiKey": {"type": "apiKey", "in": "header", "name": "X-API-Key", "description": "An API key, `eg_...`."},
     "adminKey": {"type": "apiKey", "in": "header", "name": "x-admin-key", "description": "The admin key."},
+    "rotationKey": {
+        "type": "apiKey",
+        "in": "header",
+        "name": "x-rotation-key",
+        "description": "The rotation function's key.",
+    },
 }
 TITLES = {status: title for _, status, title in STATUSES}
 
@@ -92,8 +101,9 @@ def _responses(route: Route, by_kind: dict[str, Any]) -> dict[str, Any]:
 
 def _problem_statuses(route: Route) -> list[int]:
     statuses = set()
-    if route.access is Access.ADMIN:
+    if route.access in OPERATORS:
         statuses |= {401, 429, 503}
+        statuses |= {409} if route.access is Access.ROTATION else set()
     elif route.access is not Access.PUBLIC:
         statuses |= {401, 403, 503}
     if route.body is not None:

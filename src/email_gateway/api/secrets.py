@@ -1,6 +1,7 @@
 """The gateway's own secrets under /admin/secrets: what is held and how old, and the wish to read them again."""
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from datetime import datetime
 from typing import Annotated, Literal
 
@@ -16,7 +17,6 @@ from email_gateway.store.audit import add_audit
 from email_gateway.store.generations import Subject, bump_generation, list_generations
 from email_gateway.store.secret_versions import list_current, stage_version
 
-ACTOR = "admin-key"
 VersionId = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_+=.@-]{32,64}$", description="A VersionId of Secrets Manager.")]
 
 
@@ -111,7 +111,7 @@ async def refresh_secrets(context: ApiContext, call: Call) -> Reply:
     if body:
         check_json(call.headers, body)
         wanted = _REFRESH.decode(body)
-    done = await refresh_fleet(context.fleet, actor=ACTOR, revoke_previous=wanted.revoke_previous)
+    done = await refresh_fleet(context.fleet, actor=call.actor, revoke_previous=wanted.revoke_previous)
     answer = SecretsRefreshed(done.complete, done.generation, list(done.revoked), _views(done.instances))
     return Reply(200, _ENCODE(answer))
 
@@ -128,23 +128,10 @@ async def stage_secret(context: ApiContext, call: Call) -> Reply:
     async with context.db.transaction() as transaction:
         await stage_version(transaction, wanted.secret, wanted.version_id)
         await bump_generation(transaction, Subject.SECRETS)
-        await add_audit(transaction, actor=ACTOR, action="admin_key.staged", subject=wanted.version_id)
+        await add_audit(transaction, actor=call.actor, action="admin_key.staged", subject=wanted.version_id)
     await context.fleet.look()
     return Reply(200, _ENCODE(SecretStaged(wanted.secret, wanted.version_id)))
 
 
 def _views(instances: tuple[Acknowledgement, ...]) -> list[InstanceView]:
-    return [
-        InstanceView(
-            each.instance,
-            each.process,
-            each.host,
-            each.pid,
-            each.release,
-            each.acknowledged,
-            each.versions,
-            each.failures,
-            each.active_root,
-        )
-        for each in instances
-    ]
+    return [InstanceView(**asdict(each)) for each in instances]

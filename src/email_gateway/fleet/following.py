@@ -101,12 +101,13 @@ class Fleet:
 
     async def _look(self) -> None:
         generations = await list_generations(self.db)
-        if self._is_behind(Subject.SECRETS, generations):
+        if is_behind := self._is_behind(Subject.SECRETS, generations):
             await self.secrets.refresh()
         await self._record_versions()
         await settle_admin_keys(self.db, self.secrets)
         self._followed[Subject.SECRETS] = generations[Subject.SECRETS].value
-        await self._say()  # before roots and keys, which may take their time
+        if is_behind:
+            await self._say()  # somebody may be waiting, and roots and keys may take their time
         is_settled = await self._follow_roots()
         if self._followed[Subject.KEYS] != generations[Subject.KEYS].value:
             await self.keyring.reload()

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from math import ceil
 
 from email_gateway.errors import RateLimited
 from email_gateway.fleet.following import LIVE_FOR, Fleet
@@ -68,7 +69,7 @@ async def refresh_fleet(
         async with fleet.db.transaction() as transaction:
             asked = await ask_generation(transaction, Subject.SECRETS, AT_MOST_EVERY)
             if isinstance(asked, timedelta):
-                seconds = max(1, round(asked.total_seconds() + 0.5))
+                seconds = max(1, ceil(asked.total_seconds()))
                 raise RateLimited("the secrets were refreshed a moment ago: one request in ten seconds", seconds)
             generation = asked
             await add_audit(transaction, actor=actor, action="secrets.refreshed", subject=f"generation {generation}")

@@ -18,9 +18,9 @@ SELECT EXISTS (SELECT FROM secret_version WHERE name = $1 AND version_id = $2 AN
 SELECT pg_advisory_xact_lock(6373914, 4)
 
 -- name: revoke_former
--- End every version but the current one, for good.
+-- End every version but the current one, for good; one that is only staged has not begun yet.
 UPDATE secret_version SET accepted_until = now(), staged_until = NULL, revoked_at = now()
-WHERE name = $1 AND version_id <> $2 AND revoked_at IS NULL
+WHERE name = $1 AND version_id <> $2 AND revoked_at IS NULL AND (accepted_until IS NOT NULL OR staged_until IS NULL)
 RETURNING version_id
 
 -- name: stage_version
