@@ -14,14 +14,32 @@ from email_gateway.secrets import SecretName, SecretsService
 from email_gateway.settings import Settings, load_settings
 from email_gateway.store.database import Database
 from email_gateway.up.home import Home
+from email_gateway.vault.keyring import Keyring
+from email_gateway.vault.root_source import SecretsRoots
 
 KEYS = ("ENCRYPTION_KEY", "ENCRYPTION_SALT", "ADMIN_API_KEY")
+# A walk over many rows reads ahead while it writes.
+VAULT_CONNECTIONS = 4
 
 
 def load_without_keys() -> Settings:
     """Read the settings for a command that opens and seals nothing: the keys need not be set."""
     # Values that nobody knows, and that count only where the environment has none.
     settings = load_settings(generated={name: secrets.token_urlsafe(32) for name in KEYS})
+    configure_logging(settings.log_format, settings.log_level)
+    return settings
+
+
+def load_with_keys(home: Path | None) -> Settings:
+    """Read the settings for a command that opens or seals.
+
+    Without Secrets Manager the keys are those of the environment, or those that an `up` keeps in
+    its home; of a home that was named they go before the environment. Raises ConfigurationError
+    when there are none.
+    """
+    credentials = open_home(home).find_credentials()
+    kept = credentials.as_settings() if credentials else {}
+    settings = load_settings(handed=kept if home else None, generated=kept)
     configure_logging(settings.log_format, settings.log_level)
     return settings
 
@@ -67,6 +85,26 @@ async def open_database(home: Path | None) -> AsyncIterator[Database]:
         yield db
     finally:
         await db.close()
+
+
+@contextlib.asynccontextmanager
+async def open_vault(home: Path | None) -> AsyncIterator[tuple[Database, Keyring]]:
+    """Connect to the database and open its vault, for the length of a command.
+
+    The root key comes from Secrets Manager when that is on, else as `load_with_keys` says. Raises
+    ConfigurationError, SecretUnavailable or WrongRootKey as the start of a process does.
+    """
+    settings = load_with_keys(home)
+    url = await find_database_url(home)
+    service = await SecretsService.start(settings)
+    try:
+        db = await Database.connect(url, pool_size=VAULT_CONNECTIONS)
+        try:
+            yield db, await Keyring.start(db, SecretsRoots(service))
+        finally:
+            await db.close()
+    finally:
+        await service.close()
 
 
 def find_api_url(home: Path | None) -> str:

@@ -93,7 +93,7 @@ class _Gateway:
         found = self._home.find_credentials()
         credentials = found or Credentials.make()
         asked = {} if self._wishes.port is None else {"API_PORT": str(self._wishes.port)}
-        self._settings = settings = load_settings(handed=asked, generated=_as_settings(credentials))
+        self._settings = settings = load_settings(handed=asked, generated=credentials.as_settings())
         configure_logging(settings.log_format, settings.log_level)
         self._listeners = listen_each(settings.api_host, settings.api_port, settings.api_processes)
         if found is None:
@@ -185,14 +185,6 @@ class _Gateway:
                 self._signals.wait(0.02)
         finally:
             readiness.close()
-
-
-def _as_settings(credentials: Credentials) -> dict[str, str]:
-    return {
-        "ENCRYPTION_KEY": credentials.encryption_key,
-        "ENCRYPTION_SALT": credentials.encryption_salt,
-        "ADMIN_API_KEY": credentials.admin_api_key,
-    }
 
 
 def _in_force(made: Credentials, settings: Settings) -> Credentials:

@@ -33,6 +33,14 @@ class Credentials:
         """Make random credentials; the API key comes later, with the tenant it belongs to."""
         return cls(*(secrets.token_urlsafe(SECRET_BYTES) for _ in range(3)))
 
+    def as_settings(self) -> dict[str, str]:
+        """Return the keys under the names of their settings."""
+        return {
+            "ENCRYPTION_KEY": self.encryption_key,
+            "ENCRYPTION_SALT": self.encryption_salt,
+            "ADMIN_API_KEY": self.admin_api_key,
+        }
+
 
 @dataclass(frozen=True, slots=True)
 class Runtime:
