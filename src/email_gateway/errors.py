@@ -16,6 +16,7 @@ GatewayError
 │   │   └── LockTimeout
 │   ├── SecretUnavailable
 │   ├── KeyUnavailable
+│   ├── KeysNotFollowed
 │   └── Overloaded
 ├── OperatorError               an operator must look (500, no detail outside)
 │   ├── Tampered
@@ -141,6 +142,12 @@ class KeyUnavailable(TryLater):
     """No root key at hand opens this data key."""
 
     code = "key_unavailable"
+
+
+class KeysNotFollowed(TryLater):
+    """The process still writes under keys that others have replaced: it must not say that it has followed."""
+
+    code = "keys_not_followed"
 
 
 class Overloaded(TryLater):
