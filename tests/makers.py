@@ -30,6 +30,8 @@ def new_message(**changes: object) -> NewMessage:
 
 
 def new_request(tenant_id: uuid.UUID, *messages: NewMessage, **changes: object) -> NewRequest:
-    """A request of these messages, or of one."""
-    request = NewRequest(tenant_id, INDEX_KEY, messages or (new_message(),), response=b'{"id":"x"}')
+    """A request of these messages, or of one; `key_hmac` and `fingerprint` are those under one index key."""
+    if key_hmac := changes.pop("key_hmac", None):
+        changes["idempotency"] = ((key_hmac, changes.pop("fingerprint")),)
+    request = NewRequest(tenant_id, messages or (new_message(),), response=b'{"id":"x"}')
     return replace(request, **changes)  # type: ignore[arg-type]

@@ -17,6 +17,7 @@ GatewayError
 │   │   └── CredentialsRefused
 │   ├── SecretUnavailable
 │   ├── KeyUnavailable
+│   ├── KeysNotFollowed
 │   └── Overloaded
 ├── OperatorError               an operator must look (500, no detail outside)
 │   ├── Tampered
@@ -150,6 +151,12 @@ class KeyUnavailable(TryLater):
     """No root key at hand opens this data key."""
 
     code = "key_unavailable"
+
+
+class KeysNotFollowed(TryLater):
+    """The process still writes under keys that others have replaced: it must not say that it has followed."""
+
+    code = "keys_not_followed"
 
 
 class Overloaded(TryLater):

@@ -42,7 +42,7 @@ async def test_an_accepted_message_is_stored_with_its_delivery_event_and_index(
         domains=("a.example", "b.example"),
         tags=(("kind", "invoice"),),
         attachments=(attachment,),
-        blind=(("address", b"\2" * 16),),
+        blind=((INDEX_KEY, "address", b"\2" * 16),),
     )
     accepted = await Acceptor(db).accept(new_request(tenant_id, message))
     stored = await get_message(db, tenant_id, message.message_id)
@@ -94,6 +94,48 @@ async def test_a_key_may_be_used_again_after_its_window(db: Database, tenant_id:
     answer = await acceptor.accept(new_request(tenant_id, key_hmac=KEY, fingerprint=OTHER_BODY))
     assert not answer.is_replay
     assert await count(db, "message") == 2
+
+
+BOTH = ((KEY, BODY), (OTHER_KEY, BODY))
+
+
+@pytest.mark.parametrize("known", [BOTH[:1], BOTH[1:]])
+async def test_a_request_wins_with_all_its_keys_or_stores_nothing(
+    db: Database, tenant_id: uuid.UUID, known: tuple[tuple[bytes, bytes], ...]
+) -> None:
+    acceptor = Acceptor(db)
+    first = await acceptor.accept(new_request(tenant_id, idempotency=known, response=b"first"))
+    second = await acceptor.accept(new_request(tenant_id, idempotency=BOTH, response=b"second"))
+    assert (first.is_replay, second.is_replay) == (False, True)
+    assert second.response == b"first"
+    assert await count(db, "message") == 1
+    assert await count(db, "idempotency") == 1, "what it had won of its keys is given back"
+
+
+@pytest.mark.parametrize("known", [BOTH[:1], BOTH[1:]])
+async def test_a_request_with_two_keys_is_known_under_each_of_them(
+    db: Database, tenant_id: uuid.UUID, known: tuple[tuple[bytes, bytes], ...]
+) -> None:
+    acceptor = Acceptor(db)
+    await acceptor.accept(new_request(tenant_id, idempotency=BOTH, response=b"first"))
+    second = await acceptor.accept(new_request(tenant_id, idempotency=known, response=b"second"))
+    assert (second.response, second.is_replay) == (b"first", True)
+    with pytest.raises(IdempotencyConflict):
+        await acceptor.accept(new_request(tenant_id, idempotency=tuple((key, OTHER_BODY) for key, _ in known)))
+    assert await count(db, "message") == 1
+
+
+async def test_twins_in_one_group_that_bring_different_keys_store_one_message(
+    db: Database, tenant_id: uuid.UUID
+) -> None:
+    acceptor = Acceptor(db)
+    requests = [
+        new_request(tenant_id, idempotency=known, response=str(number).encode())
+        for number, known in enumerate([BOTH[:1], BOTH, BOTH[:1], BOTH[::-1]])
+    ]
+    answers = await asyncio.gather(*map(acceptor.accept, [new_request(tenant_id), *requests]))
+    assert await count(db, "message") == 2
+    assert {answer.response for answer in answers[1:]} == {b"0"}
 
 
 async def test_pruning_forgets_expired_keys_and_no_other(db: Database, tenant_id: uuid.UUID) -> None:

@@ -1,7 +1,6 @@
 """From what a caller sent to what is stored: checked field by field, then sealed. No I/O; any thread may run it."""
 
 import re
-import unicodedata
 from binascii import Error as Base64Error
 from binascii import a2b_base64
 from collections.abc import Callable
@@ -25,7 +24,7 @@ from email_gateway.api.schemas import (
     Tag,
 )
 from email_gateway.errors import Fault, InvalidRequest
-from email_gateway.mail.addresses import canonical_address, parse_address
+from email_gateway.mail.addresses import parse_address
 from email_gateway.mail.content import Address, Attachment, Content
 from email_gateway.mail.encoding import UNSAFE_IN_NAMES, InvalidValue
 from email_gateway.mail.headers import (
@@ -36,9 +35,10 @@ from email_gateway.mail.headers import (
     parse_subject,
     safe_filename,
 )
+from email_gateway.mail.search_terms import canonical_external_id, search_terms
 from email_gateway.mail.tax_ids import TaxId, parse_tax_id
 from email_gateway.store.messages import NewAttachment, NewMessage
-from email_gateway.vault.keyring import TenantKeys
+from email_gateway.vault.tenant_keys import TenantKeys
 
 # RFC 5321 section 4.5.4.1: the give-up time is at least 4 to 5 days.
 DEFAULT_LIFETIME = timedelta(days=5)
@@ -152,30 +152,14 @@ def seal(checked: Draft, keys: TenantKeys) -> NewMessage:
         dead_at_expiry=checked.dead_at_expiry,
         tags=checked.tags,
         attachments=tuple(_seal_attachment(attachment, keys) for attachment in checked.attachments),
-        blind=_blind(content, tax_id, keys),
+        blind=keys.blind_each(search_terms(content, tax_id)),
     )
-
-
-def canonical_external_id(text: str) -> str:
-    """Return the form of an external id that is stored and searched: NFC, and otherwise as given."""
-    return unicodedata.normalize("NFC", text)
 
 
 def _seal_attachment(attachment: Attachment, keys: TenantKeys) -> NewAttachment:
     attachment_id: UUID = uuid7()
     sealed = keys.seal("attachment.content", attachment_id, _PACK(attachment))
     return NewAttachment(attachment_id, sealed, len(attachment.data))
-
-
-def _blind(content: Content, tax_id: TaxId | None, keys: TenantKeys) -> tuple[tuple[str, bytes], ...]:
-    # Two spellings of one address are two deliveries and one row of the index.
-    canonical = dict.fromkeys(canonical_address(email) for email in content.envelope)
-    blind = [("address", keys.blind("address", 0, address)) for address in canonical]
-    if tax_id is not None:
-        blind.append(("tax_id", keys.blind("tax_id", tax_id.kind, tax_id.canonical.encode())))
-    if content.external_id is not None:
-        blind.append(("external_id", keys.blind("external_id", 0, content.external_id.encode())))
-    return tuple(blind)
 
 
 def _read_field(value: str | list[str] | None, pointer: str, findings: Findings) -> tuple[Address, ...]:

@@ -10,7 +10,6 @@ import msgspec
 from email_gateway.api.calls import Call, Reply, parse_cursor, parse_id, parse_limit
 from email_gateway.api.context import ApiContext
 from email_gateway.api.decoding import BodyDecoder, check_json
-from email_gateway.api.intake import canonical_external_id
 from email_gateway.api.schemas import (
     DeliveryView,
     EmailList,
@@ -27,6 +26,7 @@ from email_gateway.mail.addresses import canonical_address
 from email_gateway.mail.content import Address, Content
 from email_gateway.mail.deliveries import State
 from email_gateway.mail.encoding import InvalidValue, quoted
+from email_gateway.mail.search_terms import canonical_external_id
 from email_gateway.mail.tax_ids import TaxId, parse_tax_id, unpack_tax_id
 from email_gateway.store.audit import add_audit
 from email_gateway.store.messages import (

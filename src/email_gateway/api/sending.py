@@ -15,7 +15,7 @@ from email_gateway.api.schemas import MAX_BATCH, BatchAccepted, BatchFault, Emai
 from email_gateway.errors import Fault, InvalidRequest
 from email_gateway.observe import ACCEPTED
 from email_gateway.store.messages import NewMessage, NewRequest
-from email_gateway.vault.keyring import TenantKeys
+from email_gateway.vault.tenant_keys import TenantKeys
 
 # Above this, decoding and sealing would hold up every other request of this process.
 OFF_LOOP_BYTES = 64 * 1024
@@ -47,11 +47,12 @@ async def _accept(
     key = _idempotency_key(call.headers)
     body = await call.read_body()
     keys = await context.keyring.tenant(call.tenant_id)
-    if len(body) > OFF_LOOP_BYTES:
-        request = await asyncio.to_thread(_new_request, keys, call.headers, body, key, prepare)
-    else:
-        request = _new_request(keys, call.headers, body, key, prepare)
-    accepted = await context.acceptor.accept(request)
+    with keys.uses:
+        if len(body) > OFF_LOOP_BYTES:
+            request = await asyncio.to_thread(_new_request, keys, call.headers, body, key, prepare)
+        else:
+            request = _new_request(keys, call.headers, body, key, prepare)
+        accepted = await context.acceptor.accept(request)
     if accepted.is_replay:
         return Reply(202, accepted.response, REPLAYED)
     ACCEPTED.inc(len(request.messages))
@@ -69,11 +70,9 @@ def _new_request(
     messages, response = prepare(keys, body)
     return NewRequest(
         tenant_id=keys.tenant_id,
-        index_key_id=keys.index_key_id,
         messages=tuple(messages),
         response=response,
-        key_hmac=keys.blind("idempotency.key", 0, key) if key is not None else None,
-        fingerprint=keys.fingerprint(body) if key is not None else None,
+        idempotency=keys.idempotency_keys(key, body) if key is not None else (),
     )
 
 

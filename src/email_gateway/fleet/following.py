@@ -9,7 +9,7 @@ import uuid
 from datetime import timedelta
 
 from email_gateway import __version__
-from email_gateway.errors import DatabaseUnavailable, GatewayError, KeyUnavailable
+from email_gateway.errors import DatabaseUnavailable, GatewayError, KeysNotFollowed, KeyUnavailable
 from email_gateway.fleet.admin_keys import settle_admin_keys
 from email_gateway.observe import ROOT_ALERT, get_logger
 from email_gateway.secrets import SecretsService
@@ -110,8 +110,7 @@ class Fleet:
             await self._say()  # somebody may be waiting, and roots and keys may take their time
         is_settled = await self._follow_roots()
         if self._followed[Subject.KEYS] != generations[Subject.KEYS].value:
-            await self.keyring.reload()
-            self._followed[Subject.KEYS] = generations[Subject.KEYS].value
+            is_settled &= await self._follow_keys(generations[Subject.KEYS].value)
         await self._say()
         self._retries = 0 if is_settled else self._retries + 1
         if not is_settled:
@@ -173,6 +172,16 @@ class Fleet:
         if adoption.root_id != self.keyring.roots.source.held().root.root_id:
             # Secrets Manager says otherwise than our cache, which is the older of the two.
             await self.secrets.refresh()
+
+    async def _follow_keys(self, generation: int) -> bool:
+        """Take up data keys that came into use since; False when that has to be tried again."""
+        try:
+            await self.keyring.reload()
+        except KeysNotFollowed as error:
+            log.warning("keys_not_followed", error=error)
+            return False
+        self._followed[Subject.KEYS] = generation
+        return True
 
     async def _say(self) -> None:
         failures = {name: status["last_error"] for name, status in self.secrets.status().items()}

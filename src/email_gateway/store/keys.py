@@ -35,7 +35,7 @@ class StoredKey:
     """A data key's name, and its wrap under one of the roots that were asked for, or None.
 
     `purpose` is 1 for a key that seals fields and 2 for one that makes blind indexes; `state` is
-    active, decrypt_only or destroyed.
+    incoming (of an index key alone), active, decrypt_only or destroyed.
     """
 
     key_id: bytes
@@ -169,8 +169,10 @@ async def find_key(db: Queries, key_id: bytes, root_ids: Sequence[bytes]) -> Sto
 
 
 async def add_key(transaction: Queries, key: StoredKey, wraps: Mapping[bytes, bytes]) -> None:
-    """Insert an active key and its wraps by root, unless the tenant has an active key of that purpose."""
-    await transaction.execute(SQL.add_key, key.key_id, key.tenant_id, key.purpose, list(wraps), list(wraps.values()))
+    """Insert a key and its wraps by root; an active one only if the tenant has no active key of that purpose."""
+    await transaction.execute(
+        SQL.add_key, key.key_id, key.tenant_id, key.purpose, list(wraps), list(wraps.values()), key.state
+    )
 
 
 async def count_keys(db: Queries) -> dict[tuple[int, str], int]:

@@ -1,5 +1,6 @@
 """Messages as they are kept: accepted in groups that share a COMMIT, read one by one or by page."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -41,7 +42,7 @@ class NewMessage:
 
     `domains` holds the destination domain of each envelope recipient, in order. A delivery still
     queued after `lifetime` becomes dead, or expired where `dead_at_expiry` is false. `blind` holds
-    (field, 16-byte value) pairs.
+    (index key id, field, 16-byte value), under each index key in use.
     """
 
     message_id: UUID
@@ -55,19 +56,21 @@ class NewMessage:
     dead_at_expiry: bool
     tags: tuple[tuple[str, str], ...] = ()
     attachments: tuple[NewAttachment, ...] = ()
-    blind: tuple[tuple[str, bytes], ...] = ()
+    blind: tuple[tuple[bytes, str, bytes], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class NewRequest:
-    """What one HTTP request brings: its messages, and the JSON that a replay of it answers."""
+    """What one HTTP request brings: its messages, and the JSON that a replay of it answers.
+
+    `idempotency` holds (HMAC of the Idempotency-Key, HMAC of the body) under each index key in use,
+    and nothing without such a key.
+    """
 
     tenant_id: UUID
-    index_key_id: bytes
     messages: tuple[NewMessage, ...]
     response: bytes
-    key_hmac: bytes | None = None
-    fingerprint: bytes | None = None
+    idempotency: tuple[tuple[bytes, bytes], ...] = ()
 
     @property
     def weight(self) -> int:
@@ -163,7 +166,7 @@ class Acceptor:
         try:
             return await self._group.submit(request)
         except LockTimeout:
-            if request.key_hmac is not None:
+            if request.idempotency:
                 raise IdempotencyInFlight("a request with this Idempotency-Key is still being stored") from None
             raise
 
@@ -172,7 +175,7 @@ class Acceptor:
         await self._group.close()
 
     async def _commit(self, group: list[NewRequest]) -> Sequence[Accepted | Exception]:
-        if not any(request.key_hmac or _has_children(request) for request in group):
+        if not any(request.idempotency or _has_children(request) for request in group):
             await self._db.execute(SQL.add_messages, *_message_columns(group))
             return [Accepted(request.response, is_replay=False) for request in group]
         async with self._db.transaction() as transaction:
@@ -187,13 +190,14 @@ class Acceptor:
 
     async def _answer_of_winner(self, request: NewRequest) -> Accepted | Exception:
         try:
-            row = await self._db.fetch_one(SQL.find_idempotency_answer, request.tenant_id, request.key_hmac)
+            key_hmacs = [key_hmac for key_hmac, _ in request.idempotency]
+            row = await self._db.fetch_one(SQL.find_idempotency_answer, request.tenant_id, key_hmacs)
         except GatewayError as error:
             # The group has committed: this must not look as if it had not, or it would be tried again.
             return error
         if row is None:  # it expired between the two statements
             return IdempotencyInFlight("the first use of this Idempotency-Key just expired: repeat the request")
-        if row["fingerprint"] != request.fingerprint:
+        if (row["key_hmac"], row["fingerprint"]) not in request.idempotency:
             return IdempotencyConflict("this Idempotency-Key was used for another request within 24 hours")
         return Accepted(row["response"], is_replay=True)
 
@@ -203,20 +207,28 @@ def _has_children(request: NewRequest) -> bool:
 
 
 async def _win_keys(transaction: Queries, group: list[NewRequest]) -> list[NewRequest]:
-    """Insert the group's idempotency keys; return the requests that may store their messages."""
-    first = {(r.tenant_id, r.key_hmac): r for r in reversed(group) if r.key_hmac is not None}
+    """Insert the group's idempotency keys; return the requests that may store their messages.
+
+    While an index key changes a request brings its key twice, and wins only with both: a twin may
+    come from a process that knows one of the two index keys alone.
+    """
+    first = {(r.tenant_id, key_hmac): (r, body_hmac) for r in reversed(group) for key_hmac, body_hmac in r.idempotency}
     if not first:
         return group
     rows = await transaction.fetch(
         SQL.add_idempotency_keys,
-        [request.tenant_id for request in first.values()],
-        [request.key_hmac for request in first.values()],
-        [request.fingerprint for request in first.values()],
-        [request.response for request in first.values()],
+        [tenant_id for tenant_id, _ in first],
+        [key_hmac for _, key_hmac in first],
+        [body_hmac for _, body_hmac in first.values()],
+        [request.response for request, _ in first.values()],
         IDEMPOTENCY_WINDOW,
     )
-    winners = {id(first[row["tenant_id"], row["key_hmac"]]) for row in rows}
-    return [request for request in group if request.key_hmac is None or id(request) in winners]
+    taken = [(row["tenant_id"], row["key_hmac"]) for row in rows]
+    won = Counter(id(first[key][0]) for key in taken)
+    in_part = [key for key in taken if won[id(first[key][0])] < len(first[key][0].idempotency)]
+    if in_part:
+        await transaction.execute(SQL.give_back_idempotency_keys, *map(list, zip(*in_part, strict=True)))
+    return [request for request in group if won[id(request)] == len(request.idempotency)]
 
 
 async def _add_all(transaction: Queries, requests: list[NewRequest]) -> None:
@@ -248,10 +260,9 @@ def _message_columns(requests: list[NewRequest]) -> list[list[object]]:
         for recipient, domain in enumerate(m.domains)
     ]
     indexes = [
-        (request.tenant_id, m.message_id, field, request.index_key_id, value)
-        for request in requests
-        for m in request.messages
-        for field, value in m.blind
+        (tenant_id, m.message_id, field, index_key_id, value)
+        for tenant_id, m in messages
+        for index_key_id, field, value in m.blind
     ]
     return [
         [tenant_id for tenant_id, _ in messages],

@@ -127,10 +127,10 @@ SELECT key_id, tenant_id, purpose, state, (
 FROM crypto_key WHERE key_id = $1
 
 -- name: add_key
--- A new active key and its wraps. When another process has just made the tenant's key, this one
+-- A new key and its wraps. When another process has just made the tenant's active key, this one
 -- waits for its commit and then writes nothing.
 WITH added AS (
-    INSERT INTO crypto_key (key_id, tenant_id, purpose) VALUES ($1, $2, $3)
+    INSERT INTO crypto_key (key_id, tenant_id, purpose, state) VALUES ($1, $2, $3, $6)
     ON CONFLICT (tenant_id, purpose) WHERE state = 'active' DO NOTHING
     RETURNING key_id
 )

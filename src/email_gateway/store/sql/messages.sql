@@ -10,10 +10,15 @@ ON CONFLICT (tenant_id, key_hmac) DO UPDATE
     WHERE kept.expires_at <= now()
 RETURNING tenant_id, key_hmac
 
+-- name: give_back_idempotency_keys
+-- Keys that this transaction has just taken for requests that did not win all of theirs.
+DELETE FROM idempotency USING unnest($1::uuid[], $2::bytea[]) AS given (tenant_id, key_hmac)
+WHERE idempotency.tenant_id = given.tenant_id AND idempotency.key_hmac = given.key_hmac
+
 -- name: find_idempotency_answer
--- What the first request with this key was answered.
-SELECT fingerprint, response FROM idempotency
-WHERE tenant_id = $1 AND key_hmac = $2 AND expires_at > now()
+-- What the first request with this key was answered, under whichever index key it is known.
+SELECT key_hmac, fingerprint, response FROM idempotency
+WHERE tenant_id = $1 AND key_hmac = ANY ($2::bytea[]) AND expires_at > now() LIMIT 1
 
 -- name: prune_idempotency_keys
 -- Forget keys whose day is over, some at a time so that no lock is held for long.

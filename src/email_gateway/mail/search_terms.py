@@ -1,0 +1,27 @@
+"""What a message can be found by: one list for whoever indexes it, when it comes in and ever after."""
+
+import unicodedata
+
+from email_gateway.mail.addresses import canonical_address
+from email_gateway.mail.content import Content
+from email_gateway.mail.tax_ids import TaxId
+
+# (field, kind, canonical form), as the vault makes a blind index of it.
+Term = tuple[str, int, bytes]
+
+
+def search_terms(content: Content, tax_id: TaxId | None) -> list[Term]:
+    """Return each address once, the tax id and the external id, in the forms that are searched."""
+    # Two spellings of one address are two deliveries and one row of the index.
+    addresses = dict.fromkeys(canonical_address(email) for email in content.envelope)
+    terms: list[Term] = [("address", 0, address) for address in addresses]
+    if tax_id is not None:
+        terms.append(("tax_id", tax_id.kind, tax_id.canonical.encode()))
+    if content.external_id is not None:
+        terms.append(("external_id", 0, content.external_id.encode()))
+    return terms
+
+
+def canonical_external_id(text: str) -> str:
+    """Return the form of an external id that is stored and searched: NFC, and otherwise as given."""
+    return unicodedata.normalize("NFC", text)

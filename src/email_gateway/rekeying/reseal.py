@@ -1,0 +1,81 @@
+"""Moving a tenant's sealed values to its newest field key, so that the older keys may end one day."""
+
+from dataclasses import dataclass
+from uuid import UUID
+
+from email_gateway.errors import OperatorError, Tampered
+from email_gateway.rekeying.walking import Done, OldKeys, Pace, Progress, Steps, walk_on
+from email_gateway.store.database import Database, Queries
+from email_gateway.store.key_walks import Counts, Relation, SealedRow, begin_walk, count_rows, replace_values
+from email_gateway.vault.data_keys import BODY_AT, FieldKey
+from email_gateway.vault.keyring import Keyring
+
+Columns = list[list[object]]
+
+
+@dataclass(frozen=True, slots=True)
+class Resealing:
+    """One tenant's values of one table, on their way to the tenant's newest field key."""
+
+    db: Database
+    keyring: Keyring
+    tenant_id: UUID
+    relation: Relation
+
+    async def count_rows(self) -> int:
+        """Return about how many rows are yet to be looked at."""
+        walk = await begin_walk(self.db, self.tenant_id, self.relation, await self._newest_key_id())
+        return await count_rows(self.db, self.relation, self.tenant_id, walk.at)
+
+    async def run(self, pace: Pace, progress: Progress) -> Counts:
+        """Seal anew every value that is not under the newest key, from where an unfinished run stopped.
+
+        Each new value was opened before it is written, in one statement for a batch and with the
+        position in the same transaction. What was changed or deleted meanwhile is left to the next
+        run; what does not open stays as it is and is counted. Raises KeyUnavailable when an old
+        key is out of reach; what was done until then stands.
+        """
+        key = (await self.keyring.tenant(self.tenant_id)).field_key
+        walk = await begin_walk(self.db, self.tenant_id, self.relation, key.key_id)
+        old_keys = OldKeys(self.keyring, self.tenant_id)
+        steps = Steps(
+            self.relation, key.key_id, lambda page: reseal_page(page, self.relation, old_keys, key), self._write
+        )
+        return await walk_on(self.db, walk, old_keys, steps, pace, progress)
+
+    async def _newest_key_id(self) -> bytes:
+        return (await self.keyring.tenant(self.tenant_id)).field_key.key_id
+
+    async def _write(self, transaction: Queries, columns: Columns) -> int:
+        return await replace_values(transaction, self.relation, self.tenant_id, columns)
+
+
+def reseal_page(page: list[SealedRow], relation: Relation, old_keys: OldKeys, key: FieldKey) -> Done[Columns]:
+    """Open each value of a page, seal it under the newest key and open that again; in a thread."""
+    rows: list[tuple[object, ...]] = []
+    unreadable: list[UUID] = []
+    values = 0
+    for row in page:
+        row_id = row.at.row_id
+        fresh: list[bytes | None] = []
+        for field, sealed in zip(relation.fields, row.values, strict=True):
+            moved = None
+            if sealed is not None:
+                try:
+                    moved = _reseal(field, row_id, sealed, old_keys, key)
+                except Tampered:
+                    unreadable.append(row_id)
+            fresh += (None, None) if moved is None or sealed is None else (sealed[2:BODY_AT], moved)
+        count = len(fresh) // 2 - fresh[::2].count(None)
+        if count:
+            rows.append((row.at.parent_id, row_id, *fresh))
+            values += count
+    return Done([list(column) for column in zip(*rows, strict=True)], values, tuple(unreadable))
+
+
+def _reseal(field: str, row_id: UUID, sealed: bytes, old_keys: OldKeys, key: FieldKey) -> bytes:
+    plaintext = old_keys.open(field, row_id, sealed)
+    moved = key.seal(field, row_id, plaintext)
+    if key.open(field, row_id, moved) != plaintext:
+        raise OperatorError(f"a value of {field} was not sealed as it was: nothing of this batch is written")
+    return moved

@@ -1,0 +1,146 @@
+"""One walk over a tenant's sealed rows: read ahead, work in a thread, write and keep the place in one transaction."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+from uuid import UUID
+
+from email_gateway.errors import Tampered
+from email_gateway.store.database import Database, Queries
+from email_gateway.store.key_walks import Counts, Position, Relation, SealedRow, Walk, advance_walk, page_rows
+from email_gateway.vault.data_keys import FieldKey, key_id_of
+from email_gateway.vault.keyring import Keyring
+
+Work = TypeVar("Work")
+
+MAX_ROWS = 2_000
+MAX_OCTETS = 8 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Done(Generic[Work]):
+    """What a thread made of a page: what is to be written, how many values that is, and which did not open."""
+
+    work: Work
+    values: int
+    unreadable: tuple[UUID, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What is told after each batch: rows looked at, what came of their values, and ids of those that do not open."""
+
+    rows: int
+    counts: Counts
+    unreadable: tuple[UUID, ...]
+
+
+Progress = Callable[[Report], None]
+
+
+class OldKeys:
+    """Field keys for a thread, which cannot wait for one: those that a page names are loaded before."""
+
+    def __init__(self, keyring: Keyring, tenant_id: UUID) -> None:
+        self._keyring = keyring
+        self._tenant_id = tenant_id
+        self._keys: dict[bytes, FieldKey | Tampered] = {}
+
+    async def load(self, page: list[SealedRow]) -> None:
+        """Load every key that the page's values name; raises KeyUnavailable when one is out of reach."""
+        named = {value[2:18] for row in page for value in row.values if value is not None}
+        for key_id in named - self._keys.keys():
+            try:
+                self._keys[key_id] = await self._keyring.find_field_key(key_id)
+            except Tampered as error:
+                self._keys[key_id] = error
+
+    def open(self, field: str, row_id: UUID, sealed: bytes) -> bytes:
+        """Open a value; raises Tampered. Any thread may call it."""
+        key = self._keys[key_id_of(sealed)]
+        if isinstance(key, Tampered):
+            raise key
+        if key.tenant_id != self._tenant_id:
+            raise Tampered("the value was sealed for another tenant")
+        return key.open(field, row_id, sealed)
+
+
+class Pace:
+    """Holds a walk to a number of values per second, on the average since its start; 0 lets it run."""
+
+    def __init__(self, rate: int) -> None:
+        self._rate = rate
+        self._began = time.monotonic()
+        self._values = 0
+
+    @property
+    def rows(self) -> int:
+        """Return how many rows a batch may have: at a slow pace about half a second's worth."""
+        return min(MAX_ROWS, max(self._rate // 2, 1)) if self._rate else MAX_ROWS
+
+    async def keep(self, values: int) -> None:
+        """Wait until so many values more are due."""
+        self._values += values
+        if self._rate:
+            await asyncio.sleep(max(0.0, self._began + self._values / self._rate - time.monotonic()))
+
+
+@dataclass(frozen=True, slots=True)
+class Steps(Generic[Work]):
+    """What a walk does: `prepare` in a thread; `write` in a transaction, returning how many values took it."""
+
+    relation: Relation
+    not_under: bytes
+    prepare: Callable[[list[SealedRow]], Done[Work]]
+    write: Callable[[Queries, Work], Awaitable[int]]
+
+
+async def walk_on(
+    db: Database, walk: Walk, old_keys: OldKeys, steps: Steps[Work], pace: Pace, progress: Progress
+) -> Counts:
+    """Walk from where the walk stands to the end; return what came of it, earlier runs of it included.
+
+    Three batches are in hand at a time: one is written, one is worked on, one is read.
+    """
+    counts = walk.counts
+    reading = asyncio.create_task(_read(db, walk, steps, walk.at, pace))
+    writing: asyncio.Task[Counts] | None = None
+    at = walk.at
+    try:
+        while page := await reading:
+            at = page[-1].at
+            reading = asyncio.create_task(_read(db, walk, steps, at, pace))
+            await old_keys.load(page)
+            done = await asyncio.to_thread(steps.prepare, page)
+            if writing is not None:
+                counts += await writing
+            writing = asyncio.create_task(_write(db, walk, steps, at, len(page), done, progress))
+            await pace.keep(done.values)
+        if writing is not None:
+            counts += await writing
+        await advance_walk(db, walk, at, Counts(), is_finished=True)
+    finally:
+        for task in (reading, writing):
+            if task is not None:
+                task.cancel()
+        await asyncio.gather(*(task for task in (reading, writing) if task is not None), return_exceptions=True)
+    return counts
+
+
+async def _read(db: Database, walk: Walk, steps: Steps[Work], after: Position, pace: Pace) -> list[SealedRow]:
+    return await page_rows(
+        db, steps.relation, walk.tenant_id, after, not_under=steps.not_under, rows=pace.rows, octets=MAX_OCTETS
+    )
+
+
+async def _write(
+    db: Database, walk: Walk, steps: Steps[Work], at: Position, rows: int, done: Done[Work], progress: Progress
+) -> Counts:
+    async with db.transaction() as transaction:
+        moved = await steps.write(transaction, done.work) if done.values else 0
+        counts = Counts(moved, done.values - moved, len(done.unreadable))
+        await advance_walk(transaction, walk, at, counts, is_finished=False)
+    progress(Report(rows, counts, done.unreadable))
+    return counts

@@ -1,0 +1,140 @@
+"""Walks over a tenant's sealed rows, in the order of their primary keys; each keeps its place in the database."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from uuid import UUID
+
+from email_gateway.store.database import Queries
+from email_gateway.store.queries import load
+
+SQL = load("key_walks")
+
+START = UUID(int=0)
+
+
+class Relation(StrEnum):
+    """The tables that hold sealed values. The names of the values are bound into them and never change."""
+
+    MESSAGE = "message"
+    ATTACHMENT = "attachment"
+    EVENT = "event"
+    INBOX_MAIL = "inbox_mail"
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """Return the logical names of a row's sealed values, in the order in which a page gives them."""
+        return FIELDS[self]
+
+
+FIELDS = {
+    Relation.MESSAGE: ("message.content", "message.tax_id"),
+    Relation.ATTACHMENT: ("attachment.content",),
+    Relation.EVENT: ("event.reply",),
+    Relation.INBOX_MAIL: ("inbox.raw",),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """A row: the message it belongs to, or itself, and the id that its values are bound to."""
+
+    parent_id: UUID = START
+    row_id: UUID = START
+
+
+@dataclass(frozen=True, slots=True)
+class SealedRow:
+    """A row on a walk, and those of its values, in the order of `Relation.fields`, that the walk is about."""
+
+    at: Position
+    values: tuple[bytes | None, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """What came of the values on a walk: moved, left because they were changed meanwhile, or not to be opened."""
+
+    moved: int = 0
+    skipped: int = 0
+    unreadable: int = 0
+
+    def __add__(self, other: "Counts") -> "Counts":
+        return Counts(self.moved + other.moved, self.skipped + other.skipped, self.unreadable + other.unreadable)
+
+
+@dataclass(frozen=True, slots=True)
+class Walk:
+    """A walk that moves a tenant's rows to a key, and where it stands."""
+
+    tenant_id: UUID
+    name: str
+    key_id: bytes
+    at: Position
+    counts: Counts
+    finished_at: datetime | None
+
+
+async def begin_walk(db: Queries, tenant_id: UUID, name: str, key_id: bytes) -> Walk:
+    """Return where the walk stands: at its start, unless one about the same key was left unfinished."""
+    await db.execute(SQL.begin_walk, tenant_id, name, key_id, START)
+    walk = await find_walk(db, tenant_id, name)
+    assert walk is not None  # nobody deletes it
+    return walk
+
+
+async def find_walk(db: Queries, tenant_id: UUID, name: str) -> Walk | None:
+    """Return where a walk stands or how it ended, or None when there never was one."""
+    row = await db.fetch_one(SQL.find_walk, tenant_id, name)
+    if row is None:
+        return None
+    tenant_id, name, key_id, parent_id, row_id, moved, skipped, unreadable, finished_at = row
+    counts = Counts(moved, skipped, unreadable)
+    return Walk(tenant_id, name, key_id, Position(parent_id, row_id), counts, finished_at)
+
+
+async def advance_walk(transaction: Queries, walk: Walk, at: Position, counts: Counts, *, is_finished: bool) -> None:
+    """Note that everything up to a row is done; in the transaction that wrote what was moved."""
+    await transaction.execute(
+        SQL.advance_walk,
+        walk.tenant_id,
+        walk.name,
+        at.parent_id,
+        at.row_id,
+        counts.moved,
+        counts.skipped,
+        counts.unreadable,
+        is_finished,
+    )
+
+
+async def count_rows(db: Queries, relation: Relation, tenant_id: UUID, after: Position) -> int:
+    """Return about how many rows there are after a position."""
+    row = await db.fetch_one(getattr(SQL, f"count_{relation}"), tenant_id, after.parent_id)
+    return row["count"] if row else 0
+
+
+async def page_rows(
+    db: Queries, relation: Relation, tenant_id: UUID, after: Position, *, not_under: bytes, rows: int, octets: int
+) -> list[SealedRow]:
+    """Return the next rows, at most so many and so large but one at least, or none at the end.
+
+    Values that are under the key `not_under` already are left out of their rows.
+    """
+    found = await db.fetch(
+        getattr(SQL, f"page_{relation}"), tenant_id, after.parent_id, after.row_id, not_under, rows, octets
+    )
+    return [SealedRow(Position(row[0], row[1]), tuple(row)[2:]) for row in found]
+
+
+async def replace_values(
+    transaction: Queries, relation: Relation, tenant_id: UUID, columns: Sequence[Sequence[object]]
+) -> int:
+    """Put new values in the place of old ones, in one statement, and return how many took it.
+
+    `columns` are parent ids, row ids, and for each field the bytes 2 to 42 of the old values and the
+    new values, NULL where a row has none. A row that was changed or deleted meanwhile stays as it is.
+    """
+    row = await transaction.fetch_one(getattr(SQL, f"replace_{relation}"), tenant_id, *map(list, columns))
+    return int(row["number"]) if row else 0

@@ -1,0 +1,282 @@
+"""Every kind of sealed value moves to the newest field key, whenever it is killed and whatever happens meanwhile."""
+
+import asyncio
+from collections.abc import Callable
+from uuid import UUID, uuid4
+
+import pytest
+
+from email_gateway.errors import KeyUnavailable, Tampered
+from email_gateway.rekeying import walking
+from email_gateway.rekeying.reseal import Resealing, reseal_page
+from email_gateway.rekeying.walking import Done, OldKeys, Pace, Report
+from email_gateway.store.database import Database
+from email_gateway.store.inbox import InboxMail, add_inbox_mail
+from email_gateway.store.key_walks import Counts, Relation, find_walk
+from email_gateway.vault.keyring import Keyring
+from tests.rekeying.process import Process, attachment
+
+pytestmark = pytest.mark.anyio
+
+VALUES = """
+    SELECT 'message.content' AS field, message_id AS row_id, sealed_content AS sealed FROM message
+    UNION ALL SELECT 'message.tax_id', message_id, sealed_tax_id FROM message WHERE sealed_tax_id IS NOT NULL
+    UNION ALL SELECT 'attachment.content', attachment_id, sealed_content FROM attachment
+    UNION ALL SELECT 'event.reply', event_id, sealed_reply FROM event WHERE sealed_reply IS NOT NULL
+    UNION ALL SELECT 'inbox.raw', inbox_id, sealed_raw FROM inbox_mail
+"""
+REPORTS_NOTHING: Callable[[Report], None] = lambda _: None  # noqa: E731
+
+
+@pytest.fixture
+async def process(db: Database) -> Process:
+    return await Process.start(db)
+
+
+async def fill(process: Process, tenant_id: UUID, count: int) -> None:
+    """Messages with attachments, events and inbox mails, some of them without a tax id or a reply."""
+    keys = await process.keyring.tenant(tenant_id)
+    for number in range(count):
+        changes = {} if number % 3 else {"recipient": None}
+        await process.accept(tenant_id, number, attachments=[attachment(), attachment()], **changes)
+    for row in await process.db.fetch("SELECT message_id FROM message"):
+        event_id, inbox_id = uuid4(), uuid4()
+        await process.db.execute(
+            "INSERT INTO event (tenant_id, message_id, event_id, kind, sealed_reply)"
+            " VALUES ($1, $2, $3, 'delivered', $4)",
+            tenant_id, row["message_id"], event_id, keys.seal("event.reply", event_id, b"250 taken"),
+        )  # fmt: skip
+        sealed = keys.seal("inbox.raw", inbox_id, b"a whole mail")
+        await add_inbox_mail(process.db, InboxMail(tenant_id, inbox_id, row["message_id"], (0,), sealed, 12))
+
+
+async def open_all(db: Database, keyring: Keyring, tenant_id: UUID) -> dict[tuple[str, UUID], bytes]:
+    return {
+        (row["field"], row["row_id"]): await keyring.open(tenant_id, row["field"], row["row_id"], row["sealed"])
+        for row in await db.fetch(VALUES)
+    }
+
+
+async def key_ids(db: Database) -> set[bytes]:
+    return {row["sealed"][2:18] for row in await db.fetch(VALUES)}
+
+
+async def reseal(
+    process: Process, tenant_id: UUID, progress: Callable[[Report], None] = REPORTS_NOTHING, rate: int = 0
+) -> Counts:
+    total = Counts()
+    for relation in Relation:
+        total += await Resealing(process.db, process.keyring, tenant_id, relation).run(Pace(rate), progress)
+    return total
+
+
+async def test_every_kind_of_value_moves_to_the_newest_key_and_still_opens(
+    db: Database, process: Process, tenant_id: UUID
+) -> None:
+    await fill(process, tenant_id, 12)
+    before = await open_all(db, process.keyring, tenant_id)
+    newest = await process.keyring.renew_field_key(tenant_id)
+
+    assert await reseal(process, tenant_id) == Counts(moved=len(before))
+    assert await key_ids(db) == {newest}
+    fresh = await Process.start(db)
+    assert await open_all(db, fresh.keyring, tenant_id) == before
+    assert await reseal(process, tenant_id) == Counts()
+
+
+async def test_values_of_another_tenant_are_left_alone(db: Database, process: Process, tenant_id: UUID) -> None:
+    other = uuid4()
+    await db.execute("INSERT INTO tenant (tenant_id, name) VALUES ($1, 'other')", other)
+    await process.accept(other, 1)
+    await process.keyring.renew_field_key(other)
+    await process.keyring.renew_field_key(tenant_id)
+    before = await key_ids(db)
+    assert await reseal(process, tenant_id) == Counts()
+    assert await key_ids(db) == before
+
+
+@pytest.mark.parametrize("batches", [1, 2, 5])
+async def test_a_run_that_is_killed_after_a_batch_goes_on_from_there(
+    db: Database, process: Process, tenant_id: UUID, monkeypatch: pytest.MonkeyPatch, batches: int
+) -> None:
+    monkeypatch.setattr(walking, "MAX_ROWS", 3)
+    await fill(process, tenant_id, 20)
+    before = await open_all(db, process.keyring, tenant_id)
+    await process.keyring.renew_field_key(tenant_id)
+    seen: list[Report] = []
+
+    def kill(report: Report) -> None:
+        seen.append(report)
+        if len(seen) == batches:
+            raise asyncio.CancelledError
+
+    message = Resealing(db, process.keyring, tenant_id, Relation.MESSAGE)
+    with pytest.raises(asyncio.CancelledError):
+        await message.run(Pace(0), kill)
+    stands = await find_walk(db, tenant_id, Relation.MESSAGE)
+    assert stands is not None
+    assert stands.finished_at is None
+    assert stands.counts.moved == sum(report.counts.moved for report in seen) > 0
+
+    again = await Process.start(db)
+    looked_at: list[Report] = []
+    counts = await Resealing(db, again.keyring, tenant_id, Relation.MESSAGE).run(Pace(0), looked_at.append)
+    assert sum(report.rows for report in looked_at) == 20 - sum(report.rows for report in seen)
+    assert counts == Counts(moved=20 + 13)
+    await reseal(again, tenant_id)
+    assert await open_all(db, again.keyring, tenant_id) == before
+
+
+async def test_a_batch_whose_transaction_is_cut_off_is_done_again(
+    db: Database, process: Process, tenant_id: UUID, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await fill(process, tenant_id, 9)
+    before = await open_all(db, process.keyring, tenant_id)
+    newest = await process.keyring.renew_field_key(tenant_id)
+
+    async def cut_off(*_: object, **__: object) -> None:
+        raise asyncio.CancelledError
+
+    with monkeypatch.context() as cut:
+        cut.setattr(walking, "advance_walk", cut_off)
+        with pytest.raises(asyncio.CancelledError):
+            await Resealing(db, process.keyring, tenant_id, Relation.MESSAGE).run(Pace(0), REPORTS_NOTHING)
+    assert newest not in await key_ids(db), "values and position are written together or not at all"
+    await reseal(process, tenant_id)
+    assert await key_ids(db) == {newest}
+    assert await open_all(db, process.keyring, tenant_id) == before
+
+
+async def test_what_was_changed_or_deleted_meanwhile_is_left_to_the_next_run(
+    db: Database, process: Process, tenant_id: UUID, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(4):
+        await process.accept(tenant_id, number, recipient=None)
+    ids = [row["message_id"] for row in await db.fetch("SELECT message_id FROM message ORDER BY message_id")]
+    old_key = (await process.keyring.tenant(tenant_id)).field_key
+    changed = old_key.seal("message.content", ids[0], b"written meanwhile")
+    newest = await process.keyring.renew_field_key(tenant_id)
+    work = Resealing(db, process.keyring, tenant_id, Relation.MESSAGE)
+    write = Resealing._write
+
+    async def write_late(self: Resealing, transaction: Database, columns: list[list[object]]) -> int:
+        await db.execute("UPDATE message SET sealed_content = $2 WHERE message_id = $1", ids[0], changed)
+        await db.execute("DELETE FROM message WHERE message_id = $1", ids[1])
+        return await write(self, transaction, columns)
+
+    with monkeypatch.context() as late:
+        late.setattr(Resealing, "_write", write_late)
+        assert await work.run(Pace(0), REPORTS_NOTHING) == Counts(moved=2, skipped=2)
+    stored = {row["message_id"]: row["sealed_content"] for row in await db.fetch("SELECT * FROM message")}
+    assert stored[ids[0]] == changed
+    assert await work.run(Pace(0), REPORTS_NOTHING) == Counts(moved=1)
+    assert await key_ids(db) == {newest}
+
+
+async def test_a_value_that_does_not_open_is_counted_named_and_left_as_it_is(
+    db: Database, process: Process, tenant_id: UUID
+) -> None:
+    for number in range(5):
+        await process.accept(tenant_id, number)
+    broken = "UPDATE message SET sealed_content = set_byte(sealed_content, 60, get_byte(sealed_content, 60) # 1)"
+    (row,) = await db.fetch(
+        f"{broken} WHERE message_id = (SELECT min(message_id::text)::uuid FROM message) RETURNING message_id, sealed_content"
+    )
+    newest = await process.keyring.renew_field_key(tenant_id)
+    reports: list[Report] = []
+    work = Resealing(db, process.keyring, tenant_id, Relation.MESSAGE)
+
+    assert await work.run(Pace(0), reports.append) == Counts(moved=9, unreadable=1)
+    assert [found for report in reports for found in report.unreadable] == [row["message_id"]]
+    kept = await db.fetch("SELECT sealed_content, sealed_tax_id FROM message WHERE message_id = $1", row["message_id"])
+    assert kept[0]["sealed_content"] == row["sealed_content"]
+    assert kept[0]["sealed_tax_id"][2:18] == newest
+    assert await work.run(Pace(0), reports.append) == Counts(unreadable=1), "it is met again by every run"
+
+
+async def test_values_under_a_key_that_does_not_exist_or_was_destroyed_are_unreadable(
+    db: Database, process: Process, tenant_id: UUID
+) -> None:
+    await process.accept(tenant_id, 1, recipient=None)
+    await process.accept(tenant_id, 2, recipient=None)
+    await db.execute(
+        "UPDATE message SET sealed_content = overlay(sealed_content PLACING '\\x00' FROM 3)"
+        " WHERE message_id = (SELECT max(message_id::text)::uuid FROM message)"
+    )
+    await process.keyring.renew_field_key(tenant_id)
+    await db.execute("UPDATE crypto_key SET state = 'destroyed' WHERE state = 'decrypt_only'")
+    assert await reseal(await Process.start(db), tenant_id) == Counts(unreadable=2)
+
+
+async def test_an_old_key_out_of_reach_stops_the_run_and_loses_nothing(
+    db: Database, process: Process, tenant_id: UUID
+) -> None:
+    await fill(process, tenant_id, 4)
+    before = await open_all(db, process.keyring, tenant_id)
+    newest = await process.keyring.renew_field_key(tenant_id)
+    wraps = await db.fetch("SELECT key_id, parent_id, blob FROM crypto_key_wrap")
+    fresh = await Process.start(db)
+    await db.execute("DELETE FROM crypto_key_wrap WHERE key_id <> ALL (SELECT key_id FROM crypto_key_in_use)")
+    with pytest.raises(KeyUnavailable):
+        await reseal(fresh, tenant_id)
+    await db.execute("DELETE FROM crypto_key_wrap")
+    for wrapped in wraps:
+        await db.execute("INSERT INTO crypto_key_wrap (key_id, parent_id, blob) VALUES ($1, $2, $3)", *wrapped)
+    again = await Process.start(db)
+    await reseal(again, tenant_id)
+    assert await key_ids(db) == {newest}
+    assert await open_all(db, again.keyring, tenant_id) == before
+
+
+async def test_a_run_about_an_older_key_begins_anew(
+    db: Database, process: Process, tenant_id: UUID, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(walking, "MAX_ROWS", 2)
+    await fill(process, tenant_id, 6)
+    await process.keyring.renew_field_key(tenant_id)
+
+    def kill(_: Report) -> None:
+        raise asyncio.CancelledError
+
+    with pytest.raises(asyncio.CancelledError):
+        await reseal(process, tenant_id, kill)
+    newest = await process.keyring.renew_field_key(tenant_id)
+    await reseal(process, tenant_id)
+    assert await key_ids(db) == {newest}
+
+
+async def test_a_page_is_bounded_by_bytes_and_holds_one_row_at_least(
+    db: Database, process: Process, tenant_id: UUID, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await fill(process, tenant_id, 5)
+    newest = await process.keyring.renew_field_key(tenant_id)
+    monkeypatch.setattr(walking, "MAX_OCTETS", 1)
+    reports: list[Report] = []
+    await reseal(process, tenant_id, reports.append)
+    assert {report.rows for report in reports if report.counts.moved} == {1}
+    assert await key_ids(db) == {newest}
+
+
+async def test_a_slow_pace_makes_small_batches(db: Database, process: Process, tenant_id: UUID) -> None:
+    for number in range(6):
+        await process.accept(tenant_id, number, recipient=None)
+    await process.keyring.renew_field_key(tenant_id)
+    reports: list[Report] = []
+    await reseal(process, tenant_id, reports.append, rate=4)
+    assert max(report.rows for report in reports) == 2
+
+
+async def test_a_page_for_a_thread_says_which_values_are_not_the_tenants(process: Process, tenant_id: UUID) -> None:
+    old_keys = OldKeys(process.keyring, uuid4())
+    row = uuid4()
+    keys = await process.keyring.tenant(tenant_id)
+    sealed = keys.seal("event.reply", row, b"250")
+    page = [_row(row, sealed)]
+    await old_keys.load(page)
+    with pytest.raises(Tampered):
+        old_keys.open("event.reply", row, sealed)
+    assert reseal_page(page, Relation.EVENT, old_keys, keys.field_key) == Done([], 0, (row,))
+
+
+def _row(row_id: UUID, sealed: bytes) -> "walking.SealedRow":
+    return walking.SealedRow(walking.Position(row_id, row_id), (sealed,))
