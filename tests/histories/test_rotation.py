@@ -143,6 +143,11 @@ class Histories(RuleBasedStateMachine):
             self.do(self.world.make_value(self.world.processes[which]))
 
     @rule(which=WHICH)
+    def a_field_key_is_renewed(self, which: int) -> None:
+        if self.has(which):
+            self.do(self.world.renew_keys(self.world.processes[which]))
+
+    @rule(which=WHICH)
     def outage_begins(self, which: int) -> None:
         if self.has(which):
             self.world.processes[which].line.is_cut = True

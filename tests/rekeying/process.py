@@ -16,7 +16,7 @@ from email_gateway.vault.keyring import Keyring
 from email_gateway.vault.roots import derive_root
 from tests.conftest import KEY, SALT
 from tests.marks import MARK
-from tests.vault.keys import only
+from tests.given_roots import only
 
 TAX_ID = "529.982.247-25"
 

@@ -16,7 +16,8 @@ from email_gateway.vault.keyring import Keyring
 from email_gateway.vault.roots import derive_root
 from email_gateway.vault.wraps import Purpose
 from tests.conftest import KEY, SALT
-from tests.vault.keys import add_tenants, only
+from tests.given_roots import only
+from tests.vault.keys import add_tenants
 
 pytestmark = pytest.mark.anyio
 
