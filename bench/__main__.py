@@ -1,4 +1,4 @@
-"""`python -m bench`: accepted mails, delivered mails, sealed values, each beside a peer in the same run."""
+"""`python -m bench`: accepted and delivered mails, sealed values, secrets, each beside a peer in the same run."""
 
 import argparse
 import json
@@ -9,7 +9,7 @@ from collections.abc import Callable
 from rich.console import Console
 from rich.table import Table
 
-from bench import crypto, gateway, smtp
+from bench import crypto, gateway, secrets, smtp
 
 SINGLE = "accepted/s, single requests"
 BATCHED = "accepted/s, batches of 100"
@@ -21,6 +21,7 @@ MAILS = {SINGLE: 24_000, BATCHED: 48_000, DELIVERED: 12_000}
 POSTFIX_MAILS = 6_000  # at its rate, as long a run as ours
 # The targets of this release on two cores; ratios are against Postfix with its defaults.
 TARGETS = {SINGLE: "6,000/s", BATCHED: "12,000/s", DELIVERED: "1.0 x"}
+PARTS = ("accept", "deliver", "crypto", "secrets")
 CONNECTIONS = 128
 BATCH_CONNECTIONS = 8
 PROCESSES = 2
@@ -91,23 +92,26 @@ def table_of(figures: dict[str, float]) -> Table:
 def main() -> None:
     """Run what was asked for and print tables, or one JSON object for machines."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("--only", choices=["accept", "deliver", "crypto"], help="one part instead of all")
+    parser.add_argument("--only", choices=PARTS, help="one part instead of all")
     parser.add_argument("--repeat", type=int, default=3, help="runs of each figure; the median is printed (3)")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     options = parser.parse_args()
-    parts = {options.only} if options.only else {"accept", "deliver", "crypto"}
+    parts = {options.only} if options.only else set(PARTS)
     console = Console(stderr=options.json)
     if parts & {"accept", "deliver"} and not smtp.is_installed():
         console.print("Postfix and smtp-sink are missing, so there is no peer: apt-get install postfix, as root")
     with console.status("measuring") as status:
         figures = measure(parts, options.repeat, status.update)
     if options.json:
-        print(json.dumps(figures | ({"crypto": crypto.measure()} if "crypto" in parts else {})))
+        cells = {"crypto": crypto.measure()} if "crypto" in parts else {}
+        print(json.dumps(figures | cells | ({"secrets": secrets.measure()} if "secrets" in parts else {})))
         return
     if figures:
         console.print(table_of(figures))
     if "crypto" in parts:
         crypto.main([])
+    if "secrets" in parts:
+        secrets.main([])
 
 
 if __name__ == "__main__":

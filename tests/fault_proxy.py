@@ -38,7 +38,10 @@ class Fault(StrEnum):
     ANOTHER_SECRET = "another_secret"
     TOO_SHORT = "too_short"
     WRONG_ALPHABET = "wrong_alphabet"
+    SLOW = "slow"  # right, `latency` later
 
+
+FAILING = tuple(fault for fault in Fault if fault is not Fault.SLOW)
 
 ERRORS = {
     Fault.THROTTLED: (400, "ThrottlingException"),
@@ -64,13 +67,15 @@ CHANGES: dict[Fault, dict[str, Any]] = {
 class FaultProxy:
     """`faults` maps a secret's name without prefix, or EVERY, to what goes wrong; all may change at any time.
 
-    `requests` are the bodies that came. With `meet` set to a number, answers wait until so many
-    requests are under way at once; `have_met` tells whether they were.
+    `requests` are the bodies that came. `latency` is what SLOW adds, in seconds. With `meet` set to
+    a number, answers wait until so many requests are under way at once; `have_met` tells whether
+    they were.
     """
 
     def __init__(self, upstream: str) -> None:
         self.faults: dict[str, Fault] = {}
         self.requests: list[dict[str, Any]] = []
+        self.latency = 0.05
         self.meet = 0
         self.have_met = threading.Event()
         self.closing = threading.Event()
@@ -108,6 +113,7 @@ class FaultProxy:
 class _Handler(BaseHTTPRequestHandler):
     proxy: FaultProxy
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # head and body are two writes, and the second would wait 40 ms for an ACK
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
@@ -142,7 +148,9 @@ class _Handler(BaseHTTPRequestHandler):
                 return self._send(200, b'["a", 1]')
         headers = {name: value for name, value in self.headers.items() if name.lower() != "host"}
         status, answer = self.proxy.forward(body, headers)
-        if fault is None or status != 200:
+        if fault is Fault.SLOW:
+            self.proxy.closing.wait(self.proxy.latency)
+        if fault not in CHANGES or status != 200:
             return self._send(status, answer)
         changed = {**json.loads(answer), **CHANGES[fault]}
         return self._send(200, json.dumps({name: v for name, v in changed.items() if v is not None}).encode())

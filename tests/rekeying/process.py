@@ -15,8 +15,8 @@ from email_gateway.store.messages import Accepted, Acceptor, NewRequest, Page, s
 from email_gateway.vault.keyring import Keyring
 from email_gateway.vault.roots import derive_root
 from tests.conftest import KEY, SALT
-from tests.marks import MARK
 from tests.given_roots import only
+from tests.marks import MARK
 
 TAX_ID = "529.982.247-25"
 

@@ -1,6 +1,7 @@
 """While it runs: fresh ahead of time, and the last good value through anything."""
 
 import asyncio
+import threading
 from typing import Any
 
 import pytest
@@ -146,6 +147,19 @@ async def test_a_day_without_secrets_manager_changes_nothing_but_the_age(
     assert service.admin_key_matches(VALUES["admin-api-key"])
     assert service.health == "degraded"
     assert service.status()["encryption-key"]["age_seconds"] == 24 * 3600
+
+
+async def test_an_answer_that_drips_leaves_no_thread_behind(aws: Aws, start: Start) -> None:
+    service = await start(limits=limits_for(Fault.DRIP))
+    aws.proxy.faults[EVERY] = Fault.DRIP
+    for _ in range(3):
+        await service.refresh()
+    for thread in [thread for thread in threading.enumerate() if thread.name == "secrets"]:
+        await asyncio.to_thread(thread.join, 30)
+        assert not thread.is_alive()
+    aws.proxy.faults.clear()
+    await service.refresh()
+    assert service.status()["encryption-key"]["last_error"] is None
 
 
 async def test_failed_refreshes_are_repeated_sooner_and_ever_slower(aws: Aws, start: Start, clock: FakeClock) -> None:

@@ -2,32 +2,40 @@
 
 import asyncio
 import re
-from concurrent.futures import ThreadPoolExecutor
+import time
 from dataclasses import dataclass
+from io import BytesIO
 from typing import TYPE_CHECKING, Any, Self
 
 import boto3
+from botocore.awsrequest import AWSPreparedRequest, AWSResponse
 from botocore.config import Config
 from botocore.exceptions import (
     BotoCoreError,
     ClientError,
+    ConnectionClosedError,
     NoCredentialsError,
     ParamValidationError,
     PartialCredentialsError,
     ProfileNotFound,
+    ReadTimeoutError,
     SSOError,
 )
 from botocore.parsers import ResponseParserError
+from urllib3 import HTTPResponse
+from urllib3.exceptions import HTTPError
 
 from email_gateway.errors import ConfigurationError
 from email_gateway.secrets.failures import TIMED_OUT_CODE, Failure, FetchFailed, classify_answer
 from email_gateway.secrets.secret import SECRETS
 from email_gateway.secrets.source import CURRENT, Fetched
+from email_gateway.secrets.threads import call_in_thread
 from email_gateway.settings import Settings
 
 if TYPE_CHECKING:
     from mypy_boto3_secretsmanager import SecretsManagerClient
 
+READ_BYTES = 65_536
 CODE = re.compile(r"[A-Za-z0-9_.]{1,64}")
 
 
@@ -36,7 +44,7 @@ class CallLimits:
     """How long one fetch may take, in seconds; the client's own defaults would hold a start for minutes.
 
     `deadline` stands above connect and read of all attempts, for what those do not bound: an answer
-    that drips, or credentials asked of STS.
+    that drips, or credentials asked of STS. One answer has at most as long.
     """
 
     connect: float = 1.0
@@ -61,7 +69,6 @@ class SecretsManagerSource:
         self._client = client
         self._prefix = prefix
         self._deadline = deadline
-        self._threads = ThreadPoolExecutor(max_workers=len(SECRETS), thread_name_prefix="secrets")
 
     @classmethod
     async def open(cls, settings: Settings, limits: CallLimits = DEFAULT_LIMITS) -> Self:
@@ -78,6 +85,7 @@ class SecretsManagerSource:
         )
         try:
             client = await asyncio.to_thread(_make_client, settings, config)
+            _bound_answers(client, limits.deadline)
         except (BotoCoreError, ValueError) as error:
             raise ConfigurationError(
                 f"The AWS client cannot be made ({type(error).__name__}):"
@@ -90,20 +98,15 @@ class SecretsManagerSource:
         return f"{self._prefix}/{name}"
 
     async def fetch(self, name: str, version_id: str | None = None, stage: str = CURRENT) -> Fetched:
-        """Return the text with this stage, or of this version.
-
-        A thread that outlives the deadline ends by the client's own timeouts.
-        """
-        loop = asyncio.get_running_loop()
+        """Return the text with this stage, or of this version."""
         try:
             async with asyncio.timeout(self._deadline):
-                return await loop.run_in_executor(self._threads, self._get, self.full_name(name), version_id, stage)
+                return await call_in_thread(lambda: self._get(self.full_name(name), version_id, stage))
         except TimeoutError:
             raise FetchFailed(Failure.UNAVAILABLE, TIMED_OUT_CODE) from None
 
     async def close(self) -> None:
-        """Drop what waits and close the connections; running requests end by their timeouts."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        """Close the connections that are idle; requests under way end by the limits, and hold up nothing."""
         await asyncio.to_thread(self._client.close)
 
     def _get(self, full_name: str, version_id: str | None, stage: str) -> Fetched:
@@ -118,6 +121,32 @@ class SecretsManagerSource:
 def _make_client(settings: Settings, config: Config) -> "SecretsManagerClient":
     session = boto3.session.Session(region_name=settings.aws_region)
     return session.client("secretsmanager", endpoint_url=settings.aws_endpoint_url, config=config)
+
+
+def _bound_answers(client: Any, seconds: float) -> None:
+    """Let no answer take longer than this: one that drips in byte by byte never meets the read timeout.
+
+    Without it the thread that reads such an answer, and its connection, would stay as long as it drips.
+    """
+
+    def send(request: AWSPreparedRequest, **_: object) -> AWSResponse:
+        ends = time.monotonic() + seconds
+        request.stream_output = True  # or the body would be read to its end in there
+        response = client._endpoint.http_session.send(request)  # noqa: SLF001  (there is no public name for it)
+        body = BytesIO()
+        try:
+            while piece := response.raw.read1(READ_BYTES):
+                body.write(piece)
+                if time.monotonic() > ends:
+                    response.raw.close()
+                    raise ReadTimeoutError(endpoint_url=request.url)
+        except HTTPError as error:
+            raise ConnectionClosedError(endpoint_url=request.url, error=error) from None
+        body.seek(0)
+        whole = HTTPResponse(body, preload_content=False)
+        return AWSResponse(response.url, response.status_code, response.headers, whole)
+
+    client.meta.events.register("before-send.secrets-manager.GetSecretValue", send)
 
 
 def read_answer(answer: dict[str, Any], full_name: str) -> Fetched:
