@@ -17,7 +17,7 @@ from email_gateway.embedded import EmbeddedPostgres
 from email_gateway.errors import DatabaseUnavailable
 from email_gateway.foundation import connect, database_url, open_foundation
 from email_gateway.store.database import Database
-from tests.secrets.conftest import Aws, aws, moto_url, operator  # noqa: F401  (fixtures)
+from tests.plugins.secrets_manager import Aws
 
 if TYPE_CHECKING:
     from tests.plugins.marks import Watch

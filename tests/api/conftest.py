@@ -20,7 +20,7 @@ from email_gateway.vault.roots import derive_root
 from tests.api.house import ADMIN_KEY, Served, make_accounts, serving
 from tests.conftest import KEY, SALT, at
 from tests.given_roots import only
-from tests.secrets.conftest import PATIENT, Aws, aws, moto_url, operator  # noqa: F401  (fixtures)
+from tests.plugins.secrets_manager import PATIENT, Aws
 
 ROTATION_KEY = "MARK-rotation-key-1c3e0f0f-4e6d-a1a1-0123456789ab"
 ENVIRONMENT = {"APP_ENV": "test", "ENCRYPTION_KEY": KEY, "ENCRYPTION_SALT": SALT, "ADMIN_API_KEY": ADMIN_KEY}
@@ -99,7 +99,7 @@ async def client(shared: Served) -> AsyncIterator[httpx.AsyncClient]:
 
 
 @pytest.fixture
-async def rotating(aws: Aws, db: Database) -> AsyncIterator[Served]:  # noqa: F811
+async def rotating(aws: Aws, db: Database) -> AsyncIterator[Served]:
     """A server of this test's own whose secrets are in Secrets Manager, the rotation key among them."""
     aws.create({"rotation-key": ROTATION_KEY})
     settings = aws.settings()

@@ -9,7 +9,7 @@ from email_gateway.store.audit import list_audit
 from email_gateway.vault.roots import derive_root
 from tests.api.conftest import ROTATION_KEY
 from tests.api.house import Served, email
-from tests.secrets.conftest import VALUES, Aws
+from tests.plugins.secrets_manager import VALUES, Aws
 
 pytestmark = pytest.mark.anyio
 

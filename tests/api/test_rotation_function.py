@@ -12,7 +12,7 @@ from email_gateway.store.keys import list_roots
 from tests.api.house import Served, email
 from tests.aws.rotating import QUICK, STEPS
 from tests.moto_server import REGION
-from tests.secrets.conftest import VALUES, Aws
+from tests.plugins.secrets_manager import VALUES, Aws
 
 pytestmark = pytest.mark.anyio
 

@@ -8,7 +8,7 @@ import pytest
 from email_gateway.store.audit import list_audit
 from tests.api.conftest import ROTATION_KEY
 from tests.api.house import Served
-from tests.secrets.conftest import VALUES, Aws
+from tests.plugins.secrets_manager import VALUES, Aws
 
 pytestmark = pytest.mark.anyio
 
@@ -47,7 +47,7 @@ async def test_a_refresh_answers_with_what_each_process_holds(aws: Aws, rotating
     assert again.status_code == 429
     assert 1 <= int(again.headers["retry-after"]) <= 11
     assert "MARK" not in answer.text + again.text
-    assert (await list_audit(rotating.db))[0].action == "secrets.refreshed"
+    assert ("admin-key", "secrets.refreshed") in [(e.actor, e.action) for e in await list_audit(rotating.db)]
 
 
 async def test_revoking_refuses_the_former_admin_key_at_once(aws: Aws, rotating: Served) -> None:

@@ -13,7 +13,7 @@ from email_gateway.secrets.secrets_manager import SecretsManagerSource
 from email_gateway.store.database import Database
 from email_gateway.vault.keyring import Keyring
 from email_gateway.vault.root_source import SecretsRoots
-from tests.secrets.conftest import PATIENT, Aws, aws, clock, moto_url, operator, start  # noqa: F401  (fixtures)
+from tests.plugins.secrets_manager import PATIENT, Aws
 
 
 @dataclass
@@ -29,7 +29,7 @@ Join = Callable[..., Any]
 
 
 @pytest.fixture
-async def join(aws: Aws, db: Database) -> AsyncIterator[Join]:  # noqa: F811
+async def join(aws: Aws, db: Database) -> AsyncIterator[Join]:
     """Start a process that joins the fleet; `is_following` False leaves it as deaf as one cut off."""
     async with contextlib.AsyncExitStack() as stack:
 

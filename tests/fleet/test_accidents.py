@@ -16,7 +16,7 @@ from tests.fleet.conftest import Join
 from tests.fleet.test_following import OLD_ROOT, active_root, opens, seal
 from tests.fleet.test_refreshing import NEW_KEY
 from tests.moto_server import REGION
-from tests.secrets.conftest import VALUES, Aws, Start
+from tests.plugins.secrets_manager import VALUES, Aws, Start
 
 pytestmark = pytest.mark.anyio
 

@@ -16,7 +16,7 @@ from email_gateway.vault.roots import derive_root
 from tests.fault_proxy import EVERY, Fault
 from tests.fleet.conftest import Join, Member
 from tests.fleet.test_refreshing import NEW_KEY
-from tests.secrets.conftest import VALUES, Aws
+from tests.plugins.secrets_manager import VALUES, Aws
 
 pytestmark = pytest.mark.anyio
 

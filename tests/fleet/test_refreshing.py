@@ -11,7 +11,7 @@ from email_gateway.store.audit import list_audit
 from email_gateway.store.database import Database
 from tests.fault_proxy import EVERY, Fault
 from tests.fleet.conftest import Join
-from tests.secrets.conftest import VALUES, Aws
+from tests.plugins.secrets_manager import VALUES, Aws
 
 pytestmark = pytest.mark.anyio
 

@@ -29,7 +29,7 @@ from tests.conftest import at
 from tests.fault_proxy import EVERY, FAILING, Fault, fault_proxy
 from tests.moto_server import AWS_ENVIRONMENT, REGION, connect, moto_server
 from tests.plugins.marks import Watch
-from tests.secrets.conftest import PATIENT, VALUES, Aws
+from tests.plugins.secrets_manager import PATIENT, VALUES, Aws
 from tests.secrets.fake_clock import FakeClock
 from tests.secrets.reasons import LASTING, PASSING
 

@@ -11,7 +11,7 @@ from email_gateway.observe import REGISTRY, render_metrics
 from email_gateway.secrets import SecretsService
 from tests.fault_proxy import EVERY, Fault
 from tests.observe.captured import captured_logs
-from tests.secrets.conftest import VALUES, Aws, Start, limits_for
+from tests.plugins.secrets_manager import VALUES, Aws, Start, limits_for
 from tests.secrets.fake_clock import FakeClock
 
 pytestmark = pytest.mark.anyio

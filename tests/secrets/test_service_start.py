@@ -13,7 +13,7 @@ from email_gateway.secrets.secrets_manager import CallLimits, SecretsManagerSour
 from email_gateway.settings import load_settings
 from tests.fault_proxy import EVERY, Fault
 from tests.observe.captured import captured_logs
-from tests.secrets.conftest import PATIENT, QUICK, VALUES, Aws, Start, limits_for
+from tests.plugins.secrets_manager import PATIENT, QUICK, VALUES, Aws, Start, limits_for
 from tests.secrets.fake_clock import FakeClock
 from tests.secrets.reasons import LASTING, PASSING
 

@@ -1,4 +1,4 @@
-"""A Secrets Manager with secrets in it, behind a proxy that can fail."""
+"""A Secrets Manager with secrets in it, behind a proxy that can fail; any test may ask for it."""
 
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
