@@ -11,6 +11,7 @@ from datetime import timedelta
 from email_gateway import __version__
 from email_gateway.errors import DatabaseUnavailable, GatewayError, KeysNotFollowed, KeyUnavailable
 from email_gateway.fleet.admin_keys import settle_admin_keys
+from email_gateway.flights import NextFlight
 from email_gateway.observe import ROOT_ALERT, get_logger
 from email_gateway.secrets import SecretsService
 from email_gateway.secrets.secret import FROM_ENVIRONMENT
@@ -45,9 +46,11 @@ class Fleet:
         self._followed: dict[str, int] = dict.fromkeys(Subject, -1)
         self._recorded: dict[str, str] = {}
         self._active_root: bytes | None = None
-        self._wanted = asyncio.Event()
-        self._looking = asyncio.Lock()
-        self._looks_begun = self._looks_ended = self._retries = 0
+        # Apart: the admin key that is revoked now must not wait for ten thousand keys that are wrapped.
+        self._looks = {subject: NextFlight() for subject in Subject}
+        self._wanted = {subject: asyncio.Event() for subject in Subject}
+        self._saying = asyncio.Lock()
+        self._retries = 0
         self._beat_at = self._reconsidered_at = float("-inf")
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -55,7 +58,8 @@ class Fleet:
         """Take a first look, and go on looking until `close`; the database may be away meanwhile."""
         self.secrets.subscribe(self._note_change)
         await self.look()
-        self._tasks = [asyncio.create_task(self._listen()), asyncio.create_task(self._keep_looking())]
+        work = (self._listen(), *(self._keep_looking(subject) for subject in Subject))
+        self._tasks = [asyncio.create_task(each) for each in work]
 
     async def close(self) -> None:
         """Stop looking, and let nobody wait for this process any more."""
@@ -68,25 +72,15 @@ class Fleet:
     async def look(self) -> None:
         """Follow whatever changed before this call, and write down what this process holds then.
 
-        One look at a time; who calls during one gets the next, shared. What fails is logged and
-        looked at again a second later: nothing that is loaded is dropped.
+        What fails is logged and looked at again a second later: nothing that is loaded is dropped.
         """
-        ticket = self._looks_begun
-        async with self._looking:
-            if self._looks_ended > ticket:
-                return
-            self._looks_begun += 1
-            number = self._looks_begun
-            self._wanted.clear()
-            try:
-                await self._look()
-            except DatabaseUnavailable as error:
-                log.warning("fleet_not_followed", error=error)
-            self._looks_ended = number
+        for subject in Subject:  # the secrets first: the root key comes from them
+            await self._look(subject)
 
     def wake(self) -> None:
         """Have this process look soon, without waiting for it."""
-        self._wanted.set()
+        for wanted in self._wanted.values():
+            wanted.set()
 
     async def reconsider_admin_keys(self) -> None:
         """Look for an admin or rotation key that this process has not heard of: in the database, then in AWS.
@@ -99,31 +93,45 @@ class Fleet:
         with contextlib.suppress(DatabaseUnavailable):
             await settle_admin_keys(self.db, self.secrets)
 
-    async def _look(self) -> None:
-        generations = await list_generations(self.db)
-        if is_behind := self._is_behind(Subject.SECRETS, generations):
+    async def _look(self, subject: Subject) -> None:
+        """One look at a time; who calls during one gets the next, shared."""
+
+        async def run() -> None:
+            self._wanted[subject].clear()
+            try:
+                await (self._look_at_secrets() if subject is Subject.SECRETS else self._look_at_keys())
+            except DatabaseUnavailable as error:
+                log.warning("fleet_not_followed", error=error)
+
+        await self._looks[subject].join(run)
+
+    async def _look_at_secrets(self) -> None:
+        generation = (await list_generations(self.db))[Subject.SECRETS]
+        if self._is_behind(generation):
             await self.secrets.refresh()
         await self._record_versions()
         await settle_admin_keys(self.db, self.secrets)
-        self._followed[Subject.SECRETS] = generations[Subject.SECRETS].value
-        if is_behind:
-            await self._say()  # somebody may be waiting, and roots and keys may take their time
+        self._followed[Subject.SECRETS] = generation.value
+        await self._say()
+
+    async def _look_at_keys(self) -> None:
+        generation = (await list_generations(self.db))[Subject.KEYS]
         is_settled = await self._follow_roots()
-        if self._followed[Subject.KEYS] != generations[Subject.KEYS].value:
-            is_settled &= await self._follow_keys(generations[Subject.KEYS].value)
+        if self._followed[Subject.KEYS] != generation.value:
+            is_settled &= await self._follow_keys(generation.value)
         await self._say()
         self._retries = 0 if is_settled else self._retries + 1
         if not is_settled:
             wait = min(RETRY_AFTER * 2 ** min(self._retries - 1, 8), LONGEST_RETRY)
-            asyncio.get_running_loop().call_later(wait.total_seconds(), self._wanted.set)
+            asyncio.get_running_loop().call_later(wait.total_seconds(), self._wanted[Subject.KEYS].set)
 
-    def _is_behind(self, subject: Subject, generations: dict[str, Generation]) -> bool:
+    def _is_behind(self, generation: Generation) -> bool:
         """Tell whether the secrets at hand may be older than the last wish to read them again."""
-        followed, now = self._followed[subject], generations[subject]
+        followed = self._followed[Subject.SECRETS]
         if followed >= 0:
-            return followed != now.value
+            return followed != generation.value
         oldest = max((status["age_seconds"] for status in self.secrets.status().values()), default=0.0)
-        return now.age.total_seconds() <= oldest + 1.0
+        return generation.age.total_seconds() <= oldest + 1.0
 
     async def _record_versions(self) -> None:
         for name, version_id in self._versions().items():
@@ -184,16 +192,17 @@ class Fleet:
         return True
 
     async def _say(self) -> None:
-        failures = {name: status["last_error"] for name, status in self.secrets.status().items()}
-        standing = Standing(
-            self.keyring.roots.ids,
-            self._active_root,
-            self._followed[Subject.SECRETS],
-            self._followed[Subject.KEYS],
-            self._versions(),
-            {name: failure for name, failure in failures.items() if failure is not None},
-        )
-        await record_instance(self.db, self.identity, standing)
+        async with self._saying:  # what is said later is what is written later
+            failures = {name: status["last_error"] for name, status in self.secrets.status().items()}
+            standing = Standing(
+                self.keyring.roots.ids,
+                self._active_root,
+                self._followed[Subject.SECRETS],
+                self._followed[Subject.KEYS],
+                self._versions(),
+                {name: failure for name, failure in failures.items() if failure is not None},
+            )
+            await record_instance(self.db, self.identity, standing)
         self._beat_at = time.monotonic()
 
     def _versions(self) -> dict[str, str]:
@@ -202,22 +211,25 @@ class Fleet:
         return {name: version for name, version in versions.items() if version not in (None, FROM_ENVIRONMENT)}
 
     async def _note_change(self, _changed: frozenset[str]) -> None:
-        self._wanted.set()
+        self.wake()
 
     async def _listen(self) -> None:
-        channels = (Subject.SECRETS.channel, Subject.KEYS.channel)
-        async with contextlib.aclosing(self.db.listen(*channels)) as told:
-            async for _ in told:
-                self._wanted.set()
+        subjects = {subject.channel: subject for subject in Subject}
+        async with contextlib.aclosing(self.db.listen(*subjects)) as told:
+            async for channel in told:
+                if channel is None:  # something may have been missed
+                    self.wake()
+                else:
+                    self._wanted[subjects[channel]].set()
 
-    async def _keep_looking(self) -> None:
+    async def _keep_looking(self, subject: Subject) -> None:
         while True:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(COMPARE_EVERY.total_seconds()):
-                    await self._wanted.wait()
+                    await self._wanted[subject].wait()
             try:
-                if self._wanted.is_set() or self._is_beat_due() or await self._has_missed():
-                    await self.look()
+                if self._wanted[subject].is_set() or self._is_beat_due() or await self._has_missed(subject):
+                    await self._look(subject)
             except DatabaseUnavailable:
                 continue  # the next comparison will do
             except Exception:
@@ -228,6 +240,5 @@ class Fleet:
     def _is_beat_due(self) -> bool:
         return time.monotonic() >= self._beat_at + BEAT_EVERY.total_seconds()
 
-    async def _has_missed(self) -> bool:
-        generations = await list_generations(self.db)
-        return any(self._followed[subject] != generations[subject].value for subject in Subject)
+    async def _has_missed(self, subject: Subject) -> bool:
+        return self._followed[subject] != (await list_generations(self.db))[subject].value

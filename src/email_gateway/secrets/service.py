@@ -9,6 +9,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Self
 
 from email_gateway.errors import ConfigurationError, SecretUnavailable
+from email_gateway.flights import NextFlight
 from email_gateway.observe import get_logger
 from email_gateway.secrets.admin_key import AdminKeys, digest_of
 from email_gateway.secrets.clock import Clock, SystemClock
@@ -50,8 +51,8 @@ class SecretsService:
         self.admin_keys = AdminKeys(clock.monotonic)
         self._standings = Standings(clock.monotonic, self._lifetime if source.can_change else None)
         self._subscribers: list[Subscriber] = []
-        self._flight = asyncio.Lock()
-        self._flights_begun = self._flights_ended = self._failed_in_row = 0
+        self._flight = NextFlight()
+        self._failed_in_row = 0
         self._last_changed = frozenset[str]()
         self._refresh_at: float | None = None
         self._keeper: asyncio.Task[None] | None = None
@@ -150,18 +151,15 @@ class SecretsService:
         One flight at a time. Whoever calls during a flight gets the next one, shared by all who
         wait: what was written before the call is read.
         """
-        ticket = self._flights_begun
-        async with self._flight:
-            if self._flights_ended > ticket:
-                return self._last_changed
-            self._flights_begun += 1
-            number = self._flights_begun
-            self._last_changed = self._take(await self._fetcher.fetch_all(self._held))
-            self._flights_ended = number
-            self._refresh_at = self._plan_refresh()
-            changed = self._last_changed
-        await self._tell(changed)
+        is_ours = await self._flight.join(self._fetch_all)
+        changed = self._last_changed
+        if is_ours:
+            await self._tell(changed)
         return changed
+
+    async def _fetch_all(self) -> None:
+        self._last_changed = self._take(await self._fetcher.fetch_all(self._held))
+        self._refresh_at = self._plan_refresh()
 
     async def fetch_version(self, name: str, version_id: str) -> Secret:
         """Return another version of a secret by its VersionId, without keeping it.
