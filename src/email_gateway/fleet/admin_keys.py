@@ -12,17 +12,20 @@ from email_gateway.store.secret_versions import AcceptedVersion, list_accepted
 log = get_logger(__name__)
 
 
-async def settle_admin_keys(db: Queries, secrets: SecretsService) -> None:
+async def settle_admin_keys(db: Queries, secrets: SecretsService, recorded: str | None) -> None:
     """Let a process accept exactly the versions that the database names, besides the current one.
 
-    A version that this process never held is fetched by its VersionId; one that cannot be is refused.
+    `recorded` is the current version as this process has written it down: while it holds another one,
+    the database does not know yet that the one before is former, and has no say. A version that this
+    process never held is fetched by its VersionId; one that cannot be is refused.
     """
     if not secrets.can_change:
         return
     accepted = {each.version_id: _deadline(each) for each in await list_accepted(db, SecretName.ADMIN_API_KEY)}
     unknown = secrets.admin_keys.unknown(accepted)
     fetched = await asyncio.gather(*(_fetch(secrets, version_id) for version_id in unknown))
-    secrets.admin_keys.settle(accepted, {secret.version_id: secret for secret in fetched if secret})
+    if secrets.admin_keys.current_version == recorded:
+        secrets.admin_keys.settle(accepted, {secret.version_id: secret for secret in fetched if secret})
 
 
 async def _fetch(secrets: SecretsService, version_id: str) -> Secret | None:

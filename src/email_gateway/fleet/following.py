@@ -13,7 +13,7 @@ from email_gateway.errors import DatabaseUnavailable, GatewayError, KeysNotFollo
 from email_gateway.fleet.admin_keys import settle_admin_keys
 from email_gateway.flights import NextFlight
 from email_gateway.observe import ROOT_ALERT, get_logger
-from email_gateway.secrets import SecretsService
+from email_gateway.secrets import SecretName, SecretsService
 from email_gateway.secrets.secret import FROM_ENVIRONMENT
 from email_gateway.store.database import Database
 from email_gateway.store.generations import Generation, Subject, list_generations
@@ -91,7 +91,7 @@ class Fleet:
             self._reconsidered_at = time.monotonic()
             await self.secrets.refresh()
         with contextlib.suppress(DatabaseUnavailable):
-            await settle_admin_keys(self.db, self.secrets)
+            await self._settle_versions()
 
     async def _look(self, subject: Subject) -> None:
         """One look at a time; who calls during one gets the next, shared."""
@@ -109,8 +109,7 @@ class Fleet:
         generation = (await list_generations(self.db))[Subject.SECRETS]
         if self._is_behind(generation):
             await self.secrets.refresh()
-        await self._record_versions()
-        await settle_admin_keys(self.db, self.secrets)
+        await self._settle_versions()
         self._followed[Subject.SECRETS] = generation.value
         await self._say()
 
@@ -133,12 +132,13 @@ class Fleet:
         oldest = max((status["age_seconds"] for status in self.secrets.status().values()), default=0.0)
         return generation.age.total_seconds() <= oldest + 1.0
 
-    async def _record_versions(self) -> None:
+    async def _settle_versions(self) -> None:
         for name, version_id in self._versions().items():
             # Only what this process saw change: one whose cache is old must not bring an old version back.
             if self._recorded.get(name) != version_id:
                 await record_current(self.db, name, version_id)
                 self._recorded[name] = version_id
+        await settle_admin_keys(self.db, self.secrets, self._recorded.get(SecretName.ADMIN_API_KEY))
 
     async def _follow_roots(self) -> bool:
         """Hold the active root, and adopt the one of the secrets when that is another; False when to try again."""

@@ -1,6 +1,7 @@
 """A refresh of the whole fleet: asked for once, awaited everywhere, answered by process."""
 
 import asyncio
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -102,17 +103,17 @@ async def _current_version(fleet: Fleet) -> str:
 
 
 async def _await_all(fleet: Fleet, generation: int, wait: timedelta) -> tuple[Acknowledgement, ...]:
+    deadline = time.monotonic() + wait.total_seconds()
     fleet.wake()
-    answers: tuple[Acknowledgement, ...] = ()
-    try:
-        async with asyncio.timeout(wait.total_seconds()):
-            while not answers or not all(answer.acknowledged for answer in answers):
-                await asyncio.sleep(POLL_SECONDS)
-                answers = await acknowledgements(fleet.db, generation)
-    except TimeoutError:
+    while True:
+        answers = await acknowledgements(fleet.db, generation)
         late = [f"{answer.process}:{answer.pid}" for answer in answers if not answer.acknowledged]
-        log.warning("secrets_refresh_incomplete", processes=late)
-    return answers
+        if not late:
+            return answers
+        if time.monotonic() >= deadline:
+            log.warning("secrets_refresh_incomplete", processes=late)
+            return answers
+        await asyncio.sleep(POLL_SECONDS)
 
 
 def _answer_of(each: StoredInstance, generation: int) -> Acknowledgement:

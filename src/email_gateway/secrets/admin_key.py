@@ -37,6 +37,11 @@ class AdminKeys:
     def __repr__(self) -> str:
         return f"AdminKeys(former={len(self._former)})"
 
+    @property
+    def current_version(self) -> str | None:
+        """Return the VersionId of the current key."""
+        return self._current[0] if self._current else None
+
     def replace(self, secret: Secret | None) -> None:
         """Make this the current key; the one before opens for ten minutes, unless `settle` says otherwise."""
         new = (secret.version_id, digest_of(secret.value)) if secret else None
@@ -49,8 +54,7 @@ class AdminKeys:
 
     def unknown(self, versions: Mapping[str, Deadline]) -> list[str]:
         """Return which of these versions have to be fetched before `settle` can accept them."""
-        current = self._current[0] if self._current else None
-        return [version for version in versions if version != current and version not in self._former]
+        return [version for version in versions if version != self.current_version and version not in self._former]
 
     def settle(self, versions: Mapping[str, Deadline], fetched: Mapping[str, Secret]) -> None:
         """Accept these versions besides the current one, and no others: what the database says goes."""
