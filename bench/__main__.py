@@ -1,4 +1,4 @@
-"""`python -m bench`: accepted mails, delivered mails, sealed values, each beside a peer in the same run."""
+"""`python -m bench`: accepted mails, delivered mails, sealed and resealed values, each beside a peer in the same run."""
 
 import argparse
 import json
@@ -9,7 +9,7 @@ from collections.abc import Callable
 from rich.console import Console
 from rich.table import Table
 
-from bench import crypto, gateway, smtp
+from bench import crypto, gateway, reseal, smtp
 
 SINGLE = "accepted/s, single requests"
 BATCHED = "accepted/s, batches of 100"
@@ -91,21 +91,29 @@ def table_of(figures: dict[str, float]) -> Table:
 def main() -> None:
     """Run what was asked for and print tables, or one JSON object for machines."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("--only", choices=["accept", "deliver", "crypto"], help="one part instead of all")
+    parser.add_argument("--only", choices=["accept", "deliver", "crypto", "reseal"], help="one part instead of all")
     parser.add_argument("--repeat", type=int, default=3, help="runs of each figure; the median is printed (3)")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     options = parser.parse_args()
-    parts = {options.only} if options.only else {"accept", "deliver", "crypto"}
+    parts = {options.only} if options.only else {"accept", "deliver", "crypto", "reseal"}
     console = Console(stderr=options.json)
     if parts & {"accept", "deliver"} and not smtp.is_installed():
         console.print("Postfix and smtp-sink are missing, so there is no peer: apt-get install postfix, as root")
     with console.status("measuring") as status:
         figures = measure(parts, options.repeat, status.update)
+        resealed = reseal.measure() if "reseal" in parts else []
     if options.json:
-        print(json.dumps(figures | ({"crypto": crypto.measure()} if "crypto" in parts else {})))
+        more = {"crypto": crypto.measure()} if "crypto" in parts else {}
+        print(json.dumps({**figures, **more, "reseal": reseal.as_plain(resealed)}))
         return
     if figures:
         console.print(table_of(figures))
+    if resealed:
+        console.print(reseal.table_of(resealed))
+        rate = resealed[0].values_per_second
+        console.print(
+            f"Target: {reseal.TARGET:,} values/s: {'met' if rate >= reseal.TARGET else 'missed'} ({rate:,.0f})"
+        )
     if "crypto" in parts:
         crypto.main([])
 
