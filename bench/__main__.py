@@ -1,4 +1,4 @@
-"""`python -m bench`: accepted and delivered mails, sealed values, secrets, each beside a peer in the same run."""
+"""`python -m bench`: mails accepted and delivered, values sealed and resealed, secrets, each beside a peer."""
 
 import argparse
 import json
@@ -9,7 +9,7 @@ from collections.abc import Callable
 from rich.console import Console
 from rich.table import Table
 
-from bench import crypto, gateway, secrets, smtp
+from bench import crypto, gateway, reseal, secrets, smtp
 
 SINGLE = "accepted/s, single requests"
 BATCHED = "accepted/s, batches of 100"
@@ -21,7 +21,7 @@ MAILS = {SINGLE: 24_000, BATCHED: 48_000, DELIVERED: 12_000}
 POSTFIX_MAILS = 6_000  # at its rate, as long a run as ours
 # The targets of this release on two cores; ratios are against Postfix with its defaults.
 TARGETS = {SINGLE: "6,000/s", BATCHED: "12,000/s", DELIVERED: "1.0 x"}
-PARTS = ("accept", "deliver", "crypto", "secrets")
+PARTS = ("accept", "deliver", "crypto", "secrets", "reseal")
 CONNECTIONS = 128
 BATCH_CONNECTIONS = 8
 PROCESSES = 2
@@ -102,12 +102,20 @@ def main() -> None:
         console.print("Postfix and smtp-sink are missing, so there is no peer: apt-get install postfix, as root")
     with console.status("measuring") as status:
         figures = measure(parts, options.repeat, status.update)
+        resealed = reseal.measure() if "reseal" in parts else []
     if options.json:
-        cells = {"crypto": crypto.measure()} if "crypto" in parts else {}
-        print(json.dumps(figures | cells | ({"secrets": secrets.measure()} if "secrets" in parts else {})))
+        more: dict[str, object] = {"crypto": crypto.measure()} if "crypto" in parts else {}
+        more |= {"secrets": secrets.measure()} if "secrets" in parts else {}
+        print(json.dumps({**figures, **more, "reseal": reseal.as_plain(resealed)}))
         return
     if figures:
         console.print(table_of(figures))
+    if resealed:
+        console.print(reseal.table_of(resealed))
+        rate = resealed[0].values_per_second
+        console.print(
+            f"Target: {reseal.TARGET:,} values/s: {'met' if rate >= reseal.TARGET else 'missed'} ({rate:,.0f})"
+        )
     if "crypto" in parts:
         crypto.main([])
     if "secrets" in parts:

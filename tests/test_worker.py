@@ -55,8 +55,11 @@ async def row_of(db: Database, message_id: uuid.UUID) -> Record:
 class Worker:
     """A worker under way; `stop` ends it as SIGTERM would."""
 
-    def __init__(self, db: Database, keyring: Keyring, relay: Relay) -> None:
-        foundation = SimpleNamespace(db=db, keyring=keyring, settings=SimpleNamespace(worker_concurrency=10))
+    def __init__(
+        self, db: Database, keyring: Keyring, relay: Relay, field_key_age: timedelta = timedelta(days=365)
+    ) -> None:
+        settings = SimpleNamespace(worker_concurrency=10, field_key_age=field_key_age)
+        foundation = SimpleNamespace(db=db, keyring=keyring, settings=settings)
         self._stop = asyncio.Event()
         self._working = asyncio.create_task(work(cast("Foundation", foundation), cast("Delivery", relay), self._stop))
 
@@ -151,3 +154,41 @@ async def test_a_worker_that_cannot_claim_ends_with_the_reason(db: Database, key
     await db.execute("ALTER TABLE delivery RENAME TO gone")
     with pytest.raises(SchemaMismatch):
         await worker.ended()
+
+
+@pytest.mark.parametrize(("age", "is_renewed"), [(timedelta(days=30), True), (timedelta(0), False)])
+async def test_a_worker_renews_field_keys_of_the_age_that_was_set(
+    db: Database, keyring: Keyring, tenant_id: uuid.UUID, age: timedelta, is_renewed: bool
+) -> None:
+    before = (await keyring.tenant(tenant_id)).field_key.key_id
+    await db.execute("UPDATE crypto_key SET created_at = now() - interval '31 days'")
+    await db.execute(
+        "INSERT INTO idempotency (tenant_id, key_hmac, fingerprint, response, expires_at)"
+        " VALUES ($1, $2, $3, '', now())",
+        tenant_id, bytes(16), bytes(32),
+    )  # fmt: skip
+    worker = Worker(db, keyring, Relay(deliver), age)
+
+    async def is_tidied() -> bool:
+        is_pruned = not await db.fetch("SELECT FROM idempotency")
+        return is_pruned and ((await keyring.tenant(tenant_id)).field_key.key_id != before) == is_renewed
+
+    await eventually(is_tidied)
+    await worker.stop()
+
+
+async def test_a_worker_whose_root_is_out_of_reach_renews_nothing_and_delivers(
+    db: Database, keyring: Keyring, tenant_id: uuid.UUID
+) -> None:
+    before = (await keyring.tenant(tenant_id)).field_key.key_id
+    await db.execute("UPDATE crypto_key SET created_at = now() - interval '31 days'")
+    await db.execute("UPDATE crypto_root SET state = 'retiring'")
+    worker = Worker(db, keyring, Relay(deliver), timedelta(days=30))
+    message_id = await accept(db, tenant_id)
+
+    async def is_delivered() -> bool:
+        return bool((await row_of(db, message_id))["state"] == "delivered")
+
+    await eventually(is_delivered)
+    await worker.stop()
+    assert (await keyring.tenant(tenant_id)).field_key.key_id == before

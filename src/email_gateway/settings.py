@@ -51,6 +51,7 @@ class Settings:
     api_processes: int
     trusted_proxies: tuple[Network, ...]
     worker_concurrency: int
+    field_key_age: timedelta
     database_url: str | None = field(default=None, repr=False)
     redis_url: str | None = field(default=None, repr=False)
     smtp_url: str | None = field(default=None, repr=False)
@@ -97,6 +98,12 @@ def parse_seconds(lowest: int, highest: int) -> Callable[[str], timedelta]:
     """Return a parser of a number of whole seconds within these limits."""
     number = parse_number(lowest, highest)
     return lambda text: timedelta(seconds=number(text))
+
+
+def parse_days(lowest: int, highest: int) -> Callable[[str], timedelta]:
+    """Return a parser of a number of whole days within these limits."""
+    number = parse_number(lowest, highest)
+    return lambda text: timedelta(days=number(text))
 
 
 def parse_networks(text: str) -> tuple[Network, ...]:
@@ -233,13 +240,18 @@ SETTINGS = (
             parse_networks),
     Setting("WORKER_CONCURRENCY", "100", "How many deliveries one worker attempts at a time.",
             parse_number(1, 10_000)),
+    Setting("FIELD_KEY_DAYS", "365", "After how many days a tenant's values are sealed under a new key; 0 is never.",
+            parse_days(0, 36_500)),
     Setting("LOG_FORMAT", None, "How log lines look: json, or console for people.",
             parse_choice("json", "console"), shown="json in production and staging, else console"),
     Setting("LOG_LEVEL", "INFO", "What is logged: DEBUG, INFO, WARNING or ERROR.",
             parse_choice("DEBUG", "INFO", "WARNING", "ERROR")),
 )
 # fmt: on
-FIELDS = {"SECRETS_CACHE_SECONDS": "secrets_cache"}  # the others are their names in lower case
+FIELDS = {
+    "SECRETS_CACHE_SECONDS": "secrets_cache",
+    "FIELD_KEY_DAYS": "field_key_age",
+}  # the others are their names in lower case
 KEYS = ("encryption_key", "encryption_salt", "admin_api_key")
 
 

@@ -5,15 +5,15 @@ import contextlib
 from datetime import timedelta
 
 from email_gateway.delivery import Delivery, open_transport
-from email_gateway.errors import ClaimLost, DatabaseUnavailable
+from email_gateway.errors import ClaimLost, DatabaseUnavailable, KeyUnavailable
 from email_gateway.events import Recorder
 from email_gateway.foundation import Foundation, open_foundation
 from email_gateway.mail.deliveries import Claims, Outcome, Verdict
 from email_gateway.observe import get_logger
 from email_gateway.queue import Queue
 from email_gateway.settings import Settings
-from email_gateway.store.database import Database
 from email_gateway.store.messages import prune_idempotency_keys
+from email_gateway.vault.keyring import Keyring
 
 log = get_logger(__name__)
 
@@ -38,7 +38,7 @@ async def work(foundation: Foundation, delivery: Delivery, stop: asyncio.Event) 
     queue = Queue(foundation.db, capacity=foundation.settings.worker_concurrency)
     events = Recorder(foundation.db, foundation.keyring)
     loop = asyncio.create_task(deliver(queue, delivery, events))
-    upkeep = (asyncio.create_task(queue.keep()), asyncio.create_task(tidy(foundation.db)))
+    upkeep = (asyncio.create_task(queue.keep()), asyncio.create_task(tidy(foundation)))
     stopped = asyncio.create_task(stop.wait())
     try:
         await asyncio.wait((loop, *upkeep, stopped), return_when=asyncio.FIRST_COMPLETED)
@@ -55,12 +55,24 @@ async def work(foundation: Foundation, delivery: Delivery, stop: asyncio.Event) 
             raise result
 
 
-async def tidy(db: Database) -> None:
-    """Forget now and then what has expired, until cancelled."""
+async def tidy(foundation: Foundation) -> None:
+    """Forget now and then what has expired, and renew the field keys that are old, until cancelled."""
+    db, field_key_age = foundation.db, foundation.settings.field_key_age
     while True:
         with contextlib.suppress(DatabaseUnavailable):  # the next round will do
             await prune_idempotency_keys(db)
+            if field_key_age:
+                await renew_field_keys(foundation.keyring, field_key_age)
         await asyncio.sleep(TIDY_EVERY.total_seconds())
+
+
+async def renew_field_keys(keyring: Keyring, age: timedelta) -> None:
+    """Renew some of the field keys of this age; the rest in the next rounds, so that no round is long."""
+    try:
+        if renewed := await keyring.renew_old_field_keys(age):
+            log.info("field_keys_renewed", tenants=renewed)
+    except KeyUnavailable as error:
+        log.warning("field_keys_not_renewed", error=error)
 
 
 async def deliver(queue: Queue, delivery: Delivery, events: Recorder) -> None:

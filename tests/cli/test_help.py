@@ -6,7 +6,7 @@ from email_gateway.cli import COMMANDS, app
 EVERY_COMMAND = [
     "up", "api", "worker", "migrate", "send", "status", "login", "tenants list", "tenants create",
     "tenants keys list", "tenants keys create", "tenants keys revoke", "keys status", "keys verify", "keys retire",
-    "keys rescue", "aws rotation-zip",
+    "keys rescue", "keys renew", "keys reseal", "keys index rotate", "keys index drop", "aws rotation-zip",
 ]  # fmt: skip
 
 
@@ -30,7 +30,18 @@ def test_what_only_parents_use_stays_out_of_the_help(command: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [["nonsense"], ["send"], ["up", "--port", "70000"], ["up", "--nonsense"], ["tenants", "create"]]
+    "arguments",
+    [
+        ["nonsense"],
+        ["send"],
+        ["up", "--port", "70000"],
+        ["up", "--nonsense"],
+        ["tenants", "create"],
+        ["keys", "renew"],
+        ["keys", "renew", "--tenant", "billing", "--all"],
+        ["keys", "reseal"],
+        ["keys", "index", "rotate"],
+    ],
 )
 def test_wrong_usage_exits_2(arguments: list[str]) -> None:
     assert CliRunner().invoke(app, arguments).exit_code == 2

@@ -12,7 +12,7 @@ from email_gateway.rekeying.reseal import Resealing, reseal_page
 from email_gateway.rekeying.walking import Done, OldKeys, Pace, Report
 from email_gateway.store.database import Database
 from email_gateway.store.inbox import InboxMail, add_inbox_mail
-from email_gateway.store.key_walks import Counts, Relation, find_walk
+from email_gateway.store.key_walks import Counts, Position, Relation, SealedRow, find_walk
 from email_gateway.vault.keyring import Keyring
 from tests.rekeying.process import Process, attachment
 
@@ -278,5 +278,5 @@ async def test_a_page_for_a_thread_says_which_values_are_not_the_tenants(process
     assert reseal_page(page, Relation.EVENT, old_keys, keys.field_key) == Done([], 0, (row,))
 
 
-def _row(row_id: UUID, sealed: bytes) -> "walking.SealedRow":
-    return walking.SealedRow(walking.Position(row_id, row_id), (sealed,))
+def _row(row_id: UUID, sealed: bytes) -> SealedRow:
+    return SealedRow(Position(row_id, row_id), (sealed,))

@@ -2,11 +2,13 @@
 
 import asyncio
 from datetime import timedelta
+from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
 
 from email_gateway.errors import KeysNotFollowed, KeyUnavailable
+from email_gateway.store import data_keys
 from email_gateway.store import keys as store
 from email_gateway.store.database import Database
 from email_gateway.store.generations import Subject, list_generations
@@ -214,18 +216,18 @@ async def test_a_tenant_that_is_loaded_while_keys_are_reloaded_gets_the_new_ones
 ) -> None:
     await keyring.tenant(tenant_id)
     has_read, may_go_on = asyncio.Event(), asyncio.Event()
-    read = module.data_keys.list_keys_in_use
+    read = data_keys.list_keys_in_use
 
-    async def read_slowly(*given: object) -> object:
-        found = await read(*given)  # type: ignore[arg-type]
+    async def read_slowly(*given: Any) -> list[store.StoredKey]:
+        found = await read(*given)
         has_read.set()
         await may_go_on.wait()
         return found
 
-    monkeypatch.setattr(module.data_keys, "list_keys_in_use", read_slowly)
+    monkeypatch.setattr(data_keys, "list_keys_in_use", read_slowly)
     loading = asyncio.create_task(other.tenant(tenant_id))
     await has_read.wait()
-    monkeypatch.setattr(module.data_keys, "list_keys_in_use", read)
+    monkeypatch.setattr(data_keys, "list_keys_in_use", read)
     newest = await keyring.renew_field_key(tenant_id)
     await other.reload()
     may_go_on.set()

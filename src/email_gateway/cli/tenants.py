@@ -109,7 +109,7 @@ def create_key(
 
     async def make() -> NewApiKey:
         async with open_database(home) as db:
-            found = await _get_tenant(db, tenant)
+            found = await get_tenant(db, tenant)
             return await create_api_key(
                 db,
                 found.tenant_id,
@@ -155,12 +155,12 @@ async def _create(name: str, home: HomeDir) -> tuple[Tenant, NewApiKey]:
 
 async def _list_keys(tenant: str, home: HomeDir) -> list[ApiKey]:
     async with open_database(home) as db:
-        return await list_api_keys(db, (await _get_tenant(db, tenant)).tenant_id)
+        return await list_api_keys(db, (await get_tenant(db, tenant)).tenant_id)
 
 
 async def _revoke(tenant: str, key: str, home: HomeDir) -> ApiKey:
     async with open_database(home) as db:
-        owner = await _get_tenant(db, tenant)
+        owner = await get_tenant(db, tenant)
         named = [one for one in await list_api_keys(db, owner.tenant_id) if key in (one.prefix, str(one.api_key_id))]
         if not named:
             raise CommandFailed("this tenant has no such key", f"`email-gateway tenants keys list {tenant}` shows them")
@@ -172,7 +172,8 @@ async def _revoke_one(db: Database, tenant_id: UUID, api_key_id: UUID) -> None:
     await revoke_api_key(db, tenant_id, api_key_id, actor=name_of_user())
 
 
-async def _get_tenant(db: Queries, name: str) -> Tenant:
+async def get_tenant(db: Queries, name: str) -> Tenant:
+    """Return the tenant of this name; raises CommandFailed when there is none."""
     tenant = await find_tenant_by_name(db, name)
     if tenant is None:
         raise CommandFailed("there is no tenant of this name", "`email-gateway tenants list` shows them")

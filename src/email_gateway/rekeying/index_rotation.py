@@ -31,7 +31,7 @@ from email_gateway.store.blind_index import (
 from email_gateway.store.data_keys import StoredIndexKey
 from email_gateway.store.database import Database, Queries
 from email_gateway.store.generations import Subject, bump_generation
-from email_gateway.store.key_walks import Relation, SealedRow, begin_walk, count_rows, find_walk
+from email_gateway.store.key_walks import Position, Relation, SealedRow, begin_walk, count_rows, find_walk
 from email_gateway.store.messages import IDEMPOTENCY_WINDOW
 from email_gateway.vault.data_keys import IndexKey
 from email_gateway.vault.key_making import add_incoming_index_key, hold_active, lock_roots
@@ -82,10 +82,12 @@ class IndexRotation:
     async def count_rows(self) -> int:
         """Return about how many messages are yet to be copied."""
         in_use = await self.in_use()
-        walk = await find_walk(self.db, self.tenant_id, WALK)
-        if walk is None or in_use.beside is None or walk.key_id != in_use.beside.key_id:
+        if in_use.is_switched:
             return 0
-        return await count_rows(self.db, Relation.MESSAGE, self.tenant_id, walk.at)
+        walk = await find_walk(self.db, self.tenant_id, WALK)
+        is_begun = walk is not None and in_use.beside is not None and walk.key_id == in_use.beside.key_id
+        at = walk.at if walk is not None and is_begun else Position()
+        return await count_rows(self.db, Relation.MESSAGE, self.tenant_id, at)
 
     async def rotate(self) -> InUse:
         """Go on until searches read the new key on every process, from wherever the rotation stands.

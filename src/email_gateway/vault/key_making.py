@@ -6,6 +6,7 @@ from uuid import UUID
 from email_gateway.errors import KeyUnavailable
 from email_gateway.store import data_keys
 from email_gateway.store import keys as store
+from email_gateway.store.audit import add_audit
 from email_gateway.store.database import Database, Queries
 from email_gateway.vault.data_keys import fingerprint_of, make_material
 from email_gateway.vault.held_roots import HeldRoots
@@ -28,18 +29,21 @@ async def make_first_keys(db: Database, held: HeldRoots, tenant_id: UUID) -> lis
 
 
 async def renew_field_key(
-    transaction: Queries, held: HeldRoots, roots: list[RootKey], tenant_id: UUID, older_than: timedelta
+    transaction: Queries, held: HeldRoots, roots: list[RootKey], tenant_id: UUID, *, older_than: timedelta, actor: str
 ) -> bytes:
     """Make a new active field key in the place of one that is at least this old; return the id of the active one.
 
     Of two processes that do it at once the second finds it done.
     """
-    await data_keys.demote_field_key(transaction, tenant_id, older_than)
+    is_due = await data_keys.demote_field_key(transaction, tenant_id, older_than)
     await _add(transaction, roots, tenant_id, Purpose.FIELD, "active")
     stored = await store.list_active_keys(transaction, tenant_id, held.ids)
     for key in stored:
         open_stored(held, key)
-    return next(key.key_id for key in stored if key.purpose == Purpose.FIELD)
+    key_id = next(key.key_id for key in stored if key.purpose == Purpose.FIELD)
+    if is_due:
+        await add_audit(transaction, actor=actor, action="field_key.renewed", tenant_id=tenant_id, subject=key_id.hex())
+    return key_id
 
 
 async def add_incoming_index_key(transaction: Queries, held: HeldRoots, roots: list[RootKey], tenant_id: UUID) -> bytes:

@@ -22,7 +22,7 @@ from email_gateway.vault.wraps import Purpose
 
 log = get_logger(__name__)
 
-NOW = timedelta(0)
+WORKER = "worker"  # in the audit, of what is done by age and not by a person
 # Requests that began with older keys are given this long to be stored, while a reload waits for them.
 REQUESTS_LAST = timedelta(seconds=10)
 
@@ -95,16 +95,18 @@ class Keyring:
         """Return the field key of this id, loaded when this process has not met it; raises as `open` does."""
         return self._field_keys.get(key_id) or await self._key_loads.join(key_id, lambda: self._load_field_key(key_id))
 
-    async def renew_field_key(self, tenant_id: UUID, older_than: timedelta = NOW) -> bytes:
+    async def renew_field_key(self, tenant_id: UUID, *, actor: str = WORKER) -> bytes:
         """Have the tenant's values sealed under a new field key from now on, and return its id.
 
-        The old key opens for ever. Nothing happens when it is younger than `older_than`. Every
-        process learns of it at the commit. Raises KeyUnavailable when the active root is out of reach.
+        The old key opens for ever. Every process learns of it at the commit, which also holds the
+        audit row. Raises KeyUnavailable when the active root is out of reach.
         """
         await hold_active(self._db, self.roots)
         async with self._db.transaction() as transaction:
             roots = await lock_roots(transaction, self.roots)
-            key_id = await make_field_key(transaction, self.roots, roots, tenant_id, older_than)
+            key_id = await make_field_key(
+                transaction, self.roots, roots, tenant_id, older_than=timedelta(0), actor=actor
+            )
             await bump_generation(transaction, Subject.KEYS)
         await self._follow()
         return key_id
@@ -118,7 +120,7 @@ class Keyring:
         async with self._db.transaction() as transaction:
             roots = await lock_roots(transaction, self.roots)
             for tenant_id in sorted(tenants):  # in one order: two workers must not wait in a circle
-                await make_field_key(transaction, self.roots, roots, tenant_id, older_than)
+                await make_field_key(transaction, self.roots, roots, tenant_id, older_than=older_than, actor=WORKER)
             await bump_generation(transaction, Subject.KEYS)
         await self._follow()
         return len(tenants)

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from email_gateway.store import keys as store
+from email_gateway.store.data_keys import IndexRotationRow, list_index_rotations
 from email_gateway.store.database import Queries
 from email_gateway.store.instances import StoredInstance, list_instances
 
@@ -30,6 +31,7 @@ class KeyStatus:
     roots: tuple[RootStatus, ...]
     keys: dict[tuple[int, str], int]
     instances: tuple[StoredInstance, ...]
+    index_rotations: tuple[IndexRotationRow, ...] = ()
 
     @property
     def live_keys(self) -> int:
@@ -43,4 +45,5 @@ async def read_key_status(db: Queries) -> KeyStatus:
         roots=tuple(RootStatus(root, wraps.get(root.root_id, 0)) for root in await store.list_roots(db)),
         keys=await store.count_keys(db),
         instances=tuple(await list_instances(db, LIVE_INSTANCE)),
+        index_rotations=tuple(await list_index_rotations(db)),
     )

@@ -37,15 +37,14 @@ FROM crypto_key WHERE tenant_id = $1 AND purpose = 2 ORDER BY created_at, key_id
 
 -- name: list_index_rotations
 -- Every tenant with two index keys in use: the key, and how far the walk that copies its index has come.
-SELECT tenant.name, crypto_key_in_use.tenant_id, crypto_key_in_use.key_id, crypto_key_in_use.state, created_at,
-       activated_at, coalesce(moved, 0) AS moved, finished_at IS NOT NULL AS is_copied
-FROM crypto_key_in_use JOIN crypto_key USING (key_id) JOIN tenant ON tenant.tenant_id = crypto_key_in_use.tenant_id
-LEFT JOIN key_walk ON key_walk.tenant_id = crypto_key_in_use.tenant_id AND relation = 'blind_index'
-                  AND key_walk.key_id = crypto_key_in_use.key_id
-WHERE crypto_key_in_use.purpose = 2 AND EXISTS (
+SELECT tenant.name, key.tenant_id, key.key_id, key.state, key.created_at, key.activated_at,
+       coalesce(walk.moved, 0) AS moved, walk.finished_at IS NOT NULL AS is_copied
+FROM crypto_key AS key JOIN tenant USING (tenant_id)
+LEFT JOIN key_walk AS walk ON walk.tenant_id = key.tenant_id AND relation = 'blind_index' AND walk.key_id = key.key_id
+WHERE purpose = 2 AND key.state <> 'destroyed' AND EXISTS (
     SELECT FROM crypto_key_in_use AS other
-    WHERE other.tenant_id = crypto_key_in_use.tenant_id AND other.purpose = 2 AND other.state <> 'active')
-ORDER BY tenant.name, crypto_key_in_use.state
+    WHERE other.tenant_id = key.tenant_id AND other.purpose = 2 AND other.state <> 'active')
+ORDER BY tenant.name, key.state
 
 -- name: lock_index_keys
 -- One change of a tenant's index keys at a time.

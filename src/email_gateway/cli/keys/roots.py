@@ -24,16 +24,12 @@ from email_gateway.vault.adoption import Adoption
 from email_gateway.vault.retirement import RETIRING_LASTS, Retirement
 from email_gateway.vault.roots import derive_root
 
+app = typer.Typer()
+
 SecretFile = Annotated[Path, typer.Option(exists=True, dir_okay=False, readable=True, metavar="FILE")]
 
 
-def add_to(app: typer.Typer) -> None:
-    """Make these commands of `email-gateway keys`."""
-    app.command(epilog=examples("email-gateway keys verify", "email-gateway keys verify --json"))(verify)
-    app.command(epilog=examples("email-gateway keys retire", "email-gateway keys retire --after-days 30"))(retire)
-    app.command(epilog=examples("email-gateway keys rescue --key-file old-key.txt --salt-file old-salt.txt"))(rescue)
-
-
+@app.command(epilog=examples("email-gateway keys verify", "email-gateway keys verify --json"))
 def verify(home: HomeDir = None, as_json: AsJson = False) -> None:
     """Open every data key under the active root key, and name the first that does not open.
 
@@ -47,6 +43,7 @@ def verify(home: HomeDir = None, as_json: AsJson = False) -> None:
         say(f"all {done.data_keys} data keys open under root key {done.root_id.hex()}")
 
 
+@app.command(epilog=examples("email-gateway keys retire", "email-gateway keys retire --after-days 30"))
 def retire(
     after_days: Annotated[int, typer.Option(min=0, help="How long a root has been retiring.")] = RETIRING_LASTS.days,
     home: HomeDir = None,
@@ -68,6 +65,7 @@ def retire(
         print_table("Retiring root keys", ["root", "what became of it", "wraps deleted"], rows)
 
 
+@app.command(epilog=examples("email-gateway keys rescue --key-file old-key.txt --salt-file old-salt.txt"))
 def rescue(key_file: SecretFile, salt_file: SecretFile, home: HomeDir = None, as_json: AsJson = False) -> None:
     """Bring a database back whose root key Secrets Manager has lost, with the old key and salt from your safe.
 

@@ -1,35 +1,26 @@
-"""`email-gateway keys`: the state of the vault, which is names and counts and never a key."""
+"""`email-gateway keys status`: the state of the vault, which is names and counts and never a key."""
 
 import asyncio
 
 import typer
 
-from email_gateway.cli import root_keys
 from email_gateway.cli.connecting import open_database
 from email_gateway.cli.options import AsJson, HomeDir, examples
 from email_gateway.cli.printing import print_json, print_table
+from email_gateway.store.data_keys import IndexRotationRow
 from email_gateway.vault.status import KeyStatus, read_key_status
 
-app = typer.Typer(
-    add_completion=False,
-    rich_markup_mode="markdown",
-    no_args_is_help=True,
-    help="Look at the keys that mail is sealed with.",
-)
+app = typer.Typer()
 
 PURPOSES = {1: "field", 2: "index"}
-
-
-@app.callback()
-def describe() -> None:
-    """Look at the keys that mail is sealed with."""
 
 
 @app.command(epilog=examples("email-gateway keys status"))
 def status(home: HomeDir = None, as_json: AsJson = False) -> None:
     """Show the root keys, how many data keys each opens, and which processes hold them.
 
-    A root key may go only when every live data key has a wrap under another one.
+    A root key may go only when every live data key has a wrap under another one. Of a tenant whose
+    index key changes both keys are shown, and how far it has come.
     """
     found = asyncio.run(_read(home))
     if as_json:
@@ -64,6 +55,16 @@ def as_plain(found: KeyStatus) -> dict[str, object]:
             for (purpose, state), count in sorted(found.keys.items())
         ],
         "live_keys": found.live_keys,
+        "index_rotations": [
+            {
+                "tenant": one.tenant,
+                "key_id": one.key_id,
+                "state": one.state,
+                "step": step_of(one),
+                "since": one.activated_at or one.created_at,
+            }
+            for one in found.index_rotations
+        ],
         "processes": [
             {
                 "instance": one.instance,
@@ -74,6 +75,19 @@ def as_plain(found: KeyStatus) -> dict[str, object]:
             for one in found.instances
         ],
     }
+
+
+def step_of(key: IndexRotationRow) -> str:
+    """Say what happens with an index key of a tenant that has two."""
+    match key.state:
+        case "active":
+            return "searches read it, every process writes it"
+        case "incoming" if key.is_copied:
+            return "copied: `keys index rotate` compares and switches"
+        case "incoming":
+            return f"being copied ({key.moved} entries so far)"
+        case _:
+            return "still written: `keys index drop` ends it a day after the switch"
 
 
 def _print(found: KeyStatus) -> None:
@@ -91,6 +105,15 @@ def _print(found: KeyStatus) -> None:
         ["purpose", "state", "count"],
         [(PURPOSES[purpose], state, count) for (purpose, state), count in sorted(found.keys.items())],
     )
+    if found.index_rotations:
+        print_table(
+            "Index keys that change",
+            ["tenant", "key", "state", "step", "since"],
+            [
+                (one.tenant, one.key_id.hex(), one.state, step_of(one), one.activated_at or one.created_at)
+                for one in found.index_rotations
+            ],
+        )
     print_table(
         "Processes seen lately",
         ["instance", "release", "roots held", "seen"],
@@ -99,6 +122,3 @@ def _print(found: KeyStatus) -> None:
             for one in found.instances
         ],
     )
-
-
-root_keys.add_to(app)

@@ -1,0 +1,257 @@
+"""Values resealed per second while mail flows, beside the same walk that writes the same bytes without crypto.
+
+`python -m bench --only reseal`. Both run over messages of 1 to 5 KB and a tax id each, really
+sealed, in a database of their own, while a client sends over one connection as fast as it is answered.
+"""
+
+import asyncio
+import contextlib
+import http.client
+import json
+import multiprocessing
+import os
+import random
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from multiprocessing.synchronize import Event
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+from rich.table import Table
+from uuid_utils.compat import uuid7
+
+from bench import gateway
+from bench.load import email
+from email_gateway.mail.tax_ids import parse_tax_id
+from email_gateway.rekeying.reseal import Columns, reseal_page
+from email_gateway.rekeying.walking import MAX_ROWS, Done, OldKeys, Pace, Steps, walk_on
+from email_gateway.secrets import SecretsService
+from email_gateway.settings import load_settings
+from email_gateway.store.accounts import find_tenant_by_name
+from email_gateway.store.database import Database, Queries
+from email_gateway.store.key_walks import (
+    Position,
+    Relation,
+    SealedRow,
+    begin_walk,
+    page_rows,
+    replace_values,
+)
+from email_gateway.vault.data_keys import BODY_AT, FieldKey
+from email_gateway.vault.keyring import Keyring
+from email_gateway.vault.root_source import SecretsRoots
+
+MESSAGES = 100_000
+SMALLEST, LARGEST = 1_000, 5_000
+TARGET = 20_000  # values per second on two cores, while mail flows
+CRYPTO_PAGES = 10
+COLUMNS = (
+    "tenant_id", "message_id", "sealed_content", "sealed_tax_id", "size", "sender_domain", "delivery_count",
+    "expires_at",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """What one walk did, and how many mails per second were accepted meanwhile."""
+
+    name: str
+    values: int
+    megabytes: float
+    seconds: float
+    accepted_per_second: float
+
+    @property
+    def values_per_second(self) -> float:
+        return self.values / self.seconds
+
+
+def keep_sending(port: int, api_key: str, stop: Event, count: Any) -> None:
+    """Send mails over one connection until told to stop; in a process of its own."""
+    body = json.dumps(email(1))
+    headers = {"authorization": f"Bearer {api_key}", "content-type": "application/json"}
+    connection = http.client.HTTPConnection("127.0.0.1", port)
+    while not stop.is_set():
+        connection.request("POST", "/v1/emails", body, headers)
+        answer = connection.getresponse()
+        answer.read()
+        if answer.status != 202:
+            raise RuntimeError(f"a mail was not accepted: {answer.status}")
+        count.value += 1
+
+
+class Sender:
+    """A client that sends while a walk runs."""
+
+    def __init__(self, running: gateway.Gateway) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._stop = context.Event()
+        self._count = context.Value("q", 0)
+        self._process = context.Process(
+            target=keep_sending, args=(running.port, running.api_key, self._stop, self._count), daemon=True
+        )
+
+    @property
+    def count(self) -> int:
+        return int(self._count.value)
+
+    def start(self) -> None:
+        """Return when the first mail was accepted."""
+        self._process.start()
+        while not self.count:
+            time.sleep(0.01)
+
+    def stop(self) -> None:
+        """End the client; raises when a mail of it was refused."""
+        self._stop.set()
+        self._process.join()
+        if self._process.exitcode:
+            raise RuntimeError("a mail was not accepted while values were resealed")
+
+
+async def fill(running: gateway.Gateway) -> int:
+    """Insert sealed messages by COPY and return their bytes."""
+    async with vault_of(running) as (_, keyring, tenant_id):
+        keys = await keyring.tenant(tenant_id)
+        connection = await asyncpg.connect(running.postgres.url)
+        tax_id = parse_tax_id("529.982.247-25").pack()
+        expires_at = datetime.now(UTC) + timedelta(days=5)
+        octets = 0
+        text = os.urandom(LARGEST)
+
+        def rows() -> Iterator[tuple[object, ...]]:
+            nonlocal octets
+            for _ in range(MESSAGES):
+                message_id: UUID = uuid7()
+                size = random.randint(SMALLEST, LARGEST)
+                octets += size
+                content = keys.seal("message.content", message_id, text[:size])
+                sealed_tax_id = keys.seal("message.tax_id", message_id, tax_id)
+                yield tenant_id, message_id, content, sealed_tax_id, size, "example.com", 1, expires_at
+
+        await connection.copy_records_to_table("message", records=rows(), columns=COLUMNS)
+        await connection.execute("VACUUM ANALYZE message")
+        await connection.execute("CHECKPOINT")
+        await connection.close()
+        return octets
+
+
+@contextlib.asynccontextmanager
+async def vault_of(running: gateway.Gateway) -> Any:
+    """Open the gateway's vault in this process."""
+    service = await SecretsService.start(load_settings(running.environ))
+    db = await Database.connect(running.postgres.url, pool_size=4)
+    try:
+        tenant = await find_tenant_by_name(db, "bench")
+        assert tenant is not None
+        yield db, await Keyring.start(db, SecretsRoots(service)), tenant.tenant_id
+    finally:
+        await db.close()
+        await service.close()
+
+
+def reseal_ours(running: gateway.Gateway) -> tuple[int, float]:
+    """Run the command as an operator does; return values and seconds."""
+    running.command("keys", "renew", "--tenant", "bench")
+    told = json.loads(running.command("keys", "reseal", "--tenant", "bench", "--rate", "0", "--json"))
+    return sum(each["counts"]["moved"] for each in told["resealed"]), told["seconds"]
+
+
+async def rewrite(running: gateway.Gateway) -> tuple[int, float]:
+    """Walk as ours does, and write each value as it was read."""
+    async with vault_of(running) as (db, keyring, tenant_id):
+
+        async def write(transaction: Queries, columns: Columns) -> int:
+            return await replace_values(transaction, Relation.MESSAGE, tenant_id, columns)
+
+        began = time.perf_counter()
+        walk = await begin_walk(db, tenant_id, "bench", bytes(16))
+        steps = Steps(Relation.MESSAGE, b"", copy_page, write)
+        counts = await walk_on(db, walk, OldKeys(keyring, tenant_id), steps, Pace(0), lambda _: None)
+        return counts.moved, time.perf_counter() - began
+
+
+def copy_page(page: list[SealedRow]) -> Done[Columns]:
+    """Return the page's values as they are."""
+    rows = [
+        (
+            row.at.parent_id,
+            row.at.row_id,
+            *(part for value in row.values if value for part in (value[2:BODY_AT], value)),
+        )
+        for row in page
+        if all(row.values)
+    ]
+    return Done([list(column) for column in zip(*rows, strict=True)], 2 * len(rows), ())
+
+
+async def crypto_alone(running: gateway.Gateway) -> tuple[int, float]:
+    """Open, seal and open again the values of some pages in memory, in one thread."""
+    async with vault_of(running) as (db, keyring, tenant_id):
+        pages, at = [], Position()
+        for _ in range(CRYPTO_PAGES):
+            pages.append(
+                await page_rows(
+                    db, Relation.MESSAGE, tenant_id, at, not_under=b"", rows=MAX_ROWS, octets=LARGEST * MAX_ROWS
+                )
+            )
+            at = pages[-1][-1].at
+        old_keys, newest = OldKeys(keyring, tenant_id), FieldKey(os.urandom(32), tenant_id)
+        await old_keys.load(pages[0])
+        began = time.perf_counter()
+        values = sum(reseal_page(page, Relation.MESSAGE, old_keys, newest).values for page in pages)
+        return values, time.perf_counter() - began
+
+
+def measure() -> list[Figure]:
+    """Run both walks, each over a database of its own."""
+    figures = []
+    for name in ("keys reseal", "the same walk without crypto"):
+        with gateway.running("api") as running:
+            megabytes = asyncio.run(fill(running)) / 1e6
+            sender = Sender(running)
+            sender.start()
+            before, began = sender.count, time.perf_counter()
+            values, seconds = reseal_ours(running) if name == "keys reseal" else asyncio.run(rewrite(running))
+            rate = (sender.count - before) / (time.perf_counter() - began)
+            sender.stop()
+            figures.append(Figure(name, values, megabytes, seconds, rate))
+            if name != "keys reseal":
+                values, seconds = asyncio.run(crypto_alone(running))
+                mean = (SMALLEST + LARGEST) / 2
+                figures.append(Figure("crypto alone, one thread", values, values / 2 * mean / 1e6, seconds, 0.0))
+    return figures
+
+
+def as_plain(figures: list[Figure]) -> list[dict[str, object]]:
+    """Return the figures for machines."""
+    return [
+        {
+            "name": figure.name,
+            "values_per_second": figure.values_per_second,
+            "megabytes_per_second": figure.megabytes / figure.seconds,
+            "seconds": figure.seconds,
+            "accepted_per_second": figure.accepted_per_second,
+        }
+        for figure in figures
+    ]
+
+
+def table_of(figures: list[Figure]) -> Table:
+    """Set ours beside its peer."""
+    table = Table(title=f"{MESSAGES:,} messages of 1 to 5 KB and a tax id each, resealed while mail flows")
+    table.add_column("")
+    for column in ("values/s", "MB/s", "seconds", "accepted/s meanwhile"):
+        table.add_column(column, justify="right")
+    for figure in figures:
+        table.add_row(
+            figure.name,
+            f"{figure.values_per_second:,.0f}",
+            f"{figure.megabytes / figure.seconds:,.0f}",
+            f"{figure.seconds:.1f}",
+            f"{figure.accepted_per_second:,.0f}" if figure.accepted_per_second else "",
+        )
+    return table

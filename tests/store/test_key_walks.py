@@ -1,0 +1,54 @@
+"""Where a walk stands: kept per tenant and table, gone on from, begun anew for another key."""
+
+from uuid import UUID, uuid4
+
+import pytest
+
+from email_gateway.store.database import Database
+from email_gateway.store.key_walks import (
+    Counts,
+    Position,
+    Relation,
+    advance_walk,
+    begin_walk,
+    count_rows,
+    find_walk,
+    page_rows,
+)
+from email_gateway.store.messages import Acceptor
+from tests.makers import new_message, new_request
+
+pytestmark = pytest.mark.anyio
+
+KEY, NEWER_KEY = bytes(16), b"\1" * 16
+HALF_WAY = Position(uuid4(), uuid4())
+
+
+async def test_an_unfinished_walk_goes_on_and_a_finished_one_begins_anew(db: Database, tenant_id: UUID) -> None:
+    walk = await begin_walk(db, tenant_id, "message", KEY)
+    assert (walk.at, walk.counts) == (Position(), Counts())
+    await advance_walk(db, walk, HALF_WAY, Counts(5, 2, 1), is_finished=False)
+    again = await begin_walk(db, tenant_id, "message", KEY)
+    assert (again.at, again.counts) == (HALF_WAY, Counts(5, 2, 1))
+    await advance_walk(db, walk, HALF_WAY, Counts(1), is_finished=True)
+    found = await find_walk(db, tenant_id, "message")
+    assert found is not None
+    assert found.finished_at is not None
+    assert found.counts == Counts(6, 2, 1)
+    assert (await begin_walk(db, tenant_id, "message", KEY)).at == Position()
+
+
+async def test_a_walk_about_another_key_begins_anew(db: Database, tenant_id: UUID) -> None:
+    await advance_walk(db, await begin_walk(db, tenant_id, "message", KEY), HALF_WAY, Counts(5), is_finished=False)
+    assert (await begin_walk(db, tenant_id, "message", NEWER_KEY)).counts == Counts()
+    assert await find_walk(db, tenant_id, "attachment") is None
+
+
+async def test_a_page_names_every_row_and_holds_the_values_under_other_keys(db: Database, tenant_id: UUID) -> None:
+    sealed = [b"\xe1\x01" + key_id + bytes(60) for key_id in (KEY, NEWER_KEY)]
+    messages = [new_message(sealed_content=value) for value in sealed]
+    await Acceptor(db).accept(new_request(tenant_id, *messages))
+    page = await page_rows(db, Relation.MESSAGE, tenant_id, Position(), not_under=NEWER_KEY, rows=10, octets=1_000_000)
+    assert [row.values for row in page] == [(sealed[0], None), (None, None)]
+    assert [row.at.row_id for row in page] == [message.message_id for message in messages]
+    assert await count_rows(db, Relation.MESSAGE, tenant_id, page[0].at) == 1
