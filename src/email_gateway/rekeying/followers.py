@@ -9,10 +9,10 @@ from email_gateway.store.database import Queries
 from email_gateway.store.generations import Subject, list_generations
 from email_gateway.store.instances import StoredInstance, list_instances
 
-# A process that was silent for longer is taken for gone.
-LIVE_FOR = timedelta(minutes=1)
+# A process that was silent for longer is taken for gone. The release before wrote its row once a minute.
+LIVE_FOR = timedelta(seconds=90)
 # Longer than that: a process that was killed is waited for until it is taken for gone.
-PATIENCE = timedelta(seconds=75)
+PATIENCE = timedelta(seconds=105)
 LOOK_EVERY = timedelta(seconds=0.5)
 
 
