@@ -12,10 +12,10 @@ from email_gateway.api.clients import client_address, is_allowed
 from email_gateway.api.context import ApiContext
 from email_gateway.api.routing import Access
 from email_gateway.errors import Forbidden, GatewayError, RateLimited, Unauthorized
+from email_gateway.flights import Flights
 from email_gateway.observe import get_logger
 from email_gateway.store.accounts import Account, find_account, get_generation, touch_api_key
 from email_gateway.store.database import Database
-from email_gateway.vault.flights import Flights
 
 log = get_logger(__name__)
 

@@ -4,10 +4,10 @@ import time
 from collections.abc import Iterable
 
 from email_gateway.errors import KeyUnavailable, SecretUnavailable, Tampered
+from email_gateway.flights import Flights
 from email_gateway.observe import get_logger
 from email_gateway.store import keys as store
 from email_gateway.store.database import Queries
-from email_gateway.vault.flights import Flights
 from email_gateway.vault.root_source import RootSource, Versions
 from email_gateway.vault.roots import RootKey
 from email_gateway.vault.wraps import open_canary

@@ -5,6 +5,7 @@ from datetime import timedelta
 from uuid import UUID
 
 from email_gateway.errors import KeysNotFollowed, KeyUnavailable, Tampered
+from email_gateway.flights import Flights
 from email_gateway.observe import get_logger
 from email_gateway.store import data_keys
 from email_gateway.store import keys as store
@@ -12,7 +13,6 @@ from email_gateway.store.database import Database
 from email_gateway.store.generations import Subject, bump_generation
 from email_gateway.vault.boot import open_roots
 from email_gateway.vault.data_keys import FieldKey, IndexKey, key_id_of
-from email_gateway.vault.flights import Flights
 from email_gateway.vault.held_roots import HeldRoots
 from email_gateway.vault.key_making import hold_active, is_complete, lock_roots, make_first_keys, open_stored
 from email_gateway.vault.key_making import renew_field_key as make_field_key

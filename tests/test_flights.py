@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from email_gateway.vault.flights import Flights
+from email_gateway.flights import Flights, NextFlight
 
 pytestmark = pytest.mark.anyio
 
@@ -54,3 +54,33 @@ async def test_a_caller_that_leaves_does_not_stop_the_load() -> None:
         await leaving
     gate.set()
     assert await staying == 7
+
+
+async def test_who_asks_during_a_run_shares_the_next_one() -> None:
+    flight, runs, gate = NextFlight(), list[int](), asyncio.Event()
+
+    async def run() -> None:
+        runs.append(len(runs))
+        await gate.wait()
+
+    first = asyncio.create_task(flight.join(run))
+    await asyncio.sleep(0)
+    others = [asyncio.create_task(flight.join(run)) for _ in range(5)]
+    await asyncio.sleep(0)
+    gate.set()
+    assert await first is True
+    assert sorted(await asyncio.gather(*others)) == [False] * 4 + [True]
+    assert runs == [0, 1]
+
+
+async def test_a_run_that_fails_counts_for_nobody() -> None:
+    flight, results = NextFlight(), iter([True, False, False])
+
+    async def run() -> None:
+        await asyncio.sleep(0)
+        if next(results):
+            raise RuntimeError
+
+    outcomes = await asyncio.gather(*(flight.join(run) for _ in range(3)), return_exceptions=True)
+    assert [type(outcome) for outcome in outcomes] == [RuntimeError, bool, bool]
+    assert outcomes[1:] == [True, False]
