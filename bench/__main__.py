@@ -9,7 +9,7 @@ from collections.abc import Callable
 from rich.console import Console
 from rich.table import Table
 
-from bench import crypto, gateway, smtp
+from bench import adoption, crypto, gateway, smtp
 
 SINGLE = "accepted/s, single requests"
 BATCHED = "accepted/s, batches of 100"
@@ -91,7 +91,11 @@ def table_of(figures: dict[str, float]) -> Table:
 def main() -> None:
     """Run what was asked for and print tables, or one JSON object for machines."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("--only", choices=["accept", "deliver", "crypto"], help="one part instead of all")
+    parser.add_argument(
+        "--only",
+        choices=["accept", "deliver", "crypto", "adoption"],
+        help="one part instead of the first three; adoption, a new root key for 20,000 data keys, takes two minutes",
+    )
     parser.add_argument("--repeat", type=int, default=3, help="runs of each figure; the median is printed (3)")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     options = parser.parse_args()
@@ -100,12 +104,15 @@ def main() -> None:
     if parts & {"accept", "deliver"} and not smtp.is_installed():
         console.print("Postfix and smtp-sink are missing, so there is no peer: apt-get install postfix, as root")
     with console.status("measuring") as status:
+        adopted = adoption.measure(options.repeat, status.update) if "adoption" in parts else {}
         figures = measure(parts, options.repeat, status.update)
     if options.json:
-        print(json.dumps(figures | ({"crypto": crypto.measure()} if "crypto" in parts else {})))
+        print(json.dumps(figures | adopted | ({"crypto": crypto.measure()} if "crypto" in parts else {})))
         return
     if figures:
         console.print(table_of(figures))
+    if adopted:
+        console.print(adoption.table_of(adopted))
     if "crypto" in parts:
         crypto.main([])
 
