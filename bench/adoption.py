@@ -26,6 +26,7 @@ from email_gateway.vault.wraps import KeyName, Purpose, unwrap, wrap
 TENANTS = 10_000
 RATE = 100.0
 WORKERS = 1
+CALLERS = 40  # tenants that send; they come one after another, so that keys are made meanwhile
 SETTLED_SECONDS = 10.0  # also what lies between two requests to refresh
 HELD_WITHIN_SECONDS = 60.0
 
@@ -112,7 +113,7 @@ def measure(repeat: int, say: Callable[[str], None]) -> dict[str, float]:
     turns: list[dict[str, float]] = []
     with (
         tempfile.TemporaryDirectory(prefix="email-gateway-adoption-logs-") as logs,
-        standing(Path(logs), workers=WORKERS, tenants=4) as stand,
+        standing(Path(logs), workers=WORKERS, tenants=CALLERS) as stand,
     ):
         operator = Operator(stand)
         operator.look()

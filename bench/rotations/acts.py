@@ -116,6 +116,7 @@ def admin_revoking(operator: Operator) -> str | None:
     operator.revoked = list(operator.former_admin_keys)
     left = asked_at + REVOKED_WITHIN_SECONDS - time.monotonic()
     seconds, _ = operator.refusal_of(operator.revoked, left)
+    operator.refused_after.append(_since(asked_at, seconds))
     return None if seconds is not None else f"a revoked admin key still opened after {REVOKED_WITHIN_SECONDS:.0f} s"
 
 

@@ -29,7 +29,8 @@ class Operator:
     """What the operator knows: which version and value of each secret is current, and what was before.
 
     `moments` are when something changed, `kills` when an api process was killed, by the monotonic
-    clock. One that `is_hurried` does not wait for the ten seconds between two refreshes.
+    clock. `refused_after` are the seconds from each revocation to the last refusal, or None. One that
+    `is_hurried` does not wait for the ten seconds between two refreshes.
     """
 
     stand: Stand
@@ -42,6 +43,7 @@ class Operator:
     kills: list[float] = field(default_factory=list)
     killed: set[int] = field(default_factory=set)
     password_changed_at: float = 0.0
+    refused_after: list[float | None] = field(default_factory=list)
 
     def look(self) -> None:
         """Read from Secrets Manager what is current."""

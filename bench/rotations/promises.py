@@ -3,6 +3,8 @@
 import statistics
 from dataclasses import dataclass
 
+from bench.rotations.acts import REVOKED_WITHIN_SECONDS
+from bench.rotations.operator import REFUSALS
 from bench.rotations.running import Report
 
 CUT_OFF_WITHIN_SECONDS = 2.0
@@ -105,8 +107,19 @@ def _of_rows(report: Report) -> list[Promise]:
 def _of_keys(report: Report) -> list[Promise]:
     if not report.revoked:
         return []
-    figure = f"{report.revoked} revoked keys, {report.refusal_connections} new connections after a restart of all"
-    return [Promise("revoked admin keys stay refused on every process", figure, report.is_refused_after_restart)]
+    refused = [seconds for seconds in report.refused_after if seconds is not None]
+    at_once = f"{len(refused)} of {len(report.refused_after)} revocations"
+    if refused:
+        at_once += f"; the slowest {max(refused):.2f} s from the request to the last of {REFUSALS} refusals"
+    later = f"{report.revoked} revoked keys, {report.refusal_connections} new connections after a restart of all"
+    return [
+        Promise(
+            f"a revoked admin key is refused on every process within {REVOKED_WITHIN_SECONDS:.0f} s",
+            at_once,
+            len(refused) == len(report.refused_after),
+        ),
+        Promise("revoked admin keys stay refused on every process", later, report.is_refused_after_restart),
+    ]
 
 
 def _of_logs(report: Report) -> Promise:

@@ -48,11 +48,11 @@ class Report:
     difference: int = 0
     unfinished: int = 0
     revoked: int = 0
+    refused_after: list[float | None] = field(default_factory=list)
     refusal_connections: int = 0
     is_refused_after_restart: bool = False
     leaks: list[str] = field(default_factory=list)
     log_bytes: int = 0
-    generations: int = 0
 
 
 def run(plan: Plan, logs: Path, say: Say = lambda _what, _done, _failed: None) -> Report:
@@ -65,7 +65,8 @@ def run(plan: Plan, logs: Path, say: Say = lambda _what, _done, _failed: None) -
         with calling(stand, plan.rate, plan.seconds) as callers:
             _rotate_under_load(plan, operator, callers, report, say)
             _judge(operator, callers, report, say)
-        report.moments, report.kills, report.revoked = operator.moments, operator.kills, len(operator.revoked)
+        report.moments, report.kills = operator.moments, operator.kills
+        report.revoked, report.refused_after = len(operator.revoked), operator.refused_after
     # After the end of every process: until then they may still say something.
     say("searching the logs", callers.done, callers.failed)
     _search_logs(stand, report)
@@ -110,7 +111,6 @@ def _judge(operator: Operator, callers: Callers, report: Report, say: Say) -> No
     tell("reading every mail back")
     report.read_back = callers.read_back()
     report.difference = stand.sql("SELECT coalesce(sum(abs(difference)), 0)::bigint FROM conservation")[0][0]
-    report.generations = stand.sql("SELECT value FROM generation WHERE name = 'secrets'")[0][0]
 
 
 def _await_fleet(operator: Operator) -> None:
