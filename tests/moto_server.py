@@ -66,3 +66,15 @@ def begin_rotation(full_name: str) -> str:
     kept.remove_version_stages_from_old_versions(["AWSPENDING"])
     kept.versions[version_id] = {"createdate": 0, "version_id": version_id, "version_stages": ["AWSPENDING"]}
     return version_id
+
+
+def settle_current(full_name: str) -> None:
+    """Let the next put_secret_value take AWSCURRENT from the version that has it.
+
+    Moving a label leaves the emulator's own note of the current version behind, and then two
+    versions would carry the label.
+    """
+    kept = kept_secret(full_name)
+    kept.default_version_id = next(
+        version_id for version_id, version in kept.versions.items() if "AWSCURRENT" in version["version_stages"]
+    )

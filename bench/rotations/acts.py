@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from bench.rotations.operator import ADMIN_KEY, PENDING, PREVIOUS, Operator
 from bench.rotations.stand import ROLE, new_value, wait_until
+from email_gateway.aws.failures import RotationFailed
 from tests.fault_proxy import EVERY, Fault
 
 KEY, SALT, DATABASE = "encryption-key", "encryption-salt", "database-url"
@@ -40,7 +41,10 @@ class Done:
 def rotate(operator: Operator, act: Act) -> Done:
     """Carry one rotation out and wait until every process holds what is current."""
     started_at = time.monotonic()
-    problem = act.run(operator)
+    try:
+        problem = act.run(operator)
+    except (RotationFailed, RuntimeError, OSError) as error:
+        problem = f"{type(error).__name__}: {error}"
     operator.look()
     # From the last thing that the operator did: from here on it is the fleet's time.
     told_at = operator.moments[-1]
@@ -72,11 +76,11 @@ def key_by_hand(operator: Operator) -> None:
 
 
 def key_twice(operator: Operator) -> None:
-    """The second comes while the fleet is still at the first."""
-    operator.put(KEY)
+    """The second comes as soon as one process has the first, while the fleet is still at it."""
+    first = operator.put(KEY)
     asking = threading.Thread(target=operator.refresh)
     asking.start()
-    time.sleep(0.05)
+    wait_until(lambda: any(each["versions"][KEY] == first for each in operator.instances()), 5.0, every=0.01)
     operator.put(KEY)
     asking.join()
     operator.refresh()

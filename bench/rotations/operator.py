@@ -13,7 +13,7 @@ from typing import Any
 
 from bench.rotations.stand import API_PROCESSES, PREFIX, Stand, new_value, wait_until
 from email_gateway.aws.rotation import take_step
-from tests.moto_server import begin_rotation
+from tests.moto_server import begin_rotation, settle_current
 
 STEPS = ("createSecret", "setSecret", "testSecret", "finishSecret")
 CURRENT, PREVIOUS, PENDING = "AWSCURRENT", "AWSPREVIOUS", "AWSPENDING"
@@ -66,10 +66,13 @@ class Operator:
         """Store a new value of a secret, under this label; return its VersionId."""
         value = value or new_value()
         self.stand.hidden[value] = name
+        settle_current(f"{PREFIX}/{name}")
         self.note()
-        return self.stand.client.put_secret_value(
+        version_id = self.stand.client.put_secret_value(
             SecretId=f"{PREFIX}/{name}", SecretString=value, VersionStages=[stage]
         )["VersionId"]
+        self._require_label(name, stage, version_id)
+        return version_id
 
     def move_current(self, name: str, version_id: str) -> None:
         """Move the label AWSCURRENT to this version."""
@@ -80,11 +83,18 @@ class Operator:
             MoveToVersionId=version_id,
             RemoveFromVersionId=self.versions[name],
         )
+        self._require_label(name, CURRENT, version_id)
 
     def labelled(self, name: str, label: str) -> str:
         """Return the VersionId that carries a label."""
         told = self.stand.client.describe_secret(SecretId=f"{PREFIX}/{name}")["VersionIdsToStages"]
-        return next(version_id for version_id, labels in told.items() if label in labels)
+        (version_id,) = [version_id for version_id, labels in told.items() if label in labels]
+        return version_id
+
+    def _require_label(self, name: str, label: str, version_id: str) -> None:
+        # A rotation that changed nothing would keep every promise.
+        if self.labelled(name, label) != version_id:
+            raise RuntimeError(f"the emulator did not move {label} of {name}")
 
     def rotate_by_function(self, name: str) -> None:
         """Take the rotation function's four steps, as Secrets Manager calls them."""
@@ -97,6 +107,7 @@ class Operator:
         for step in STEPS:
             self.note()
             take_step({**event, "Step": step}, self.stand.client, environ)
+        self._require_label(name, CURRENT, event["ClientRequestToken"])
 
     # The gateway ---------------------------------------------------------------------------
 
