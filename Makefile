@@ -46,6 +46,9 @@ bench: dev-setup ## speed beside peers, as a table
 	@tools/system-packages.sh
 	@$(BIN)/python -m bench $(ARGS)
 
+rotations: dev-setup ## rotate every secret under load, in every way, for ten minutes
+	@$(BIN)/python -m bench.rotations $(ARGS)
+
 chaos: dev-setup ## kill every part while mail flows, ROUNDS=3 times
 	@tools/system-packages.sh
 	@for round in $$(seq $(ROUNDS)); do echo "round $$round of $(ROUNDS)"; $(BIN)/python -m pytest tests/flow -q $(ARGS) || exit 1; done

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from rich.console import Console
 from rich.table import Table
 
-from bench import crypto, gateway, reseal, secrets, smtp
+from bench import adoption, crypto, gateway, reseal, secrets, smtp
 
 SINGLE = "accepted/s, single requests"
 BATCHED = "accepted/s, batches of 100"
@@ -92,7 +92,11 @@ def table_of(figures: dict[str, float]) -> Table:
 def main() -> None:
     """Run what was asked for and print tables, or one JSON object for machines."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("--only", choices=PARTS, help="one part instead of all")
+    parser.add_argument(
+        "--only",
+        choices=(*PARTS, "adoption"),
+        help="one part instead of all; adoption, a new root key for 20,000 data keys, is measured only when asked for",
+    )
     parser.add_argument("--repeat", type=int, default=3, help="runs of each figure; the median is printed (3)")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     options = parser.parse_args()
@@ -101,15 +105,18 @@ def main() -> None:
     if parts & {"accept", "deliver"} and not smtp.is_installed():
         console.print("Postfix and smtp-sink are missing, so there is no peer: apt-get install postfix, as root")
     with console.status("measuring") as status:
+        adopted = adoption.measure(options.repeat, status.update) if "adoption" in parts else {}
         figures = measure(parts, options.repeat, status.update)
         resealed = reseal.measure() if "reseal" in parts else []
     if options.json:
         more: dict[str, object] = {"crypto": crypto.measure()} if "crypto" in parts else {}
         more |= {"secrets": secrets.measure()} if "secrets" in parts else {}
-        print(json.dumps({**figures, **more, "reseal": reseal.as_plain(resealed)}))
+        print(json.dumps({**figures, **adopted, **more, "reseal": reseal.as_plain(resealed)}))
         return
     if figures:
         console.print(table_of(figures))
+    if adopted:
+        console.print(adoption.table_of(adopted))
     if resealed:
         console.print(reseal.table_of(resealed))
         rate = resealed[0].values_per_second

@@ -43,7 +43,7 @@ class Gateway:
         self.postgres = postgres
         self.port = free_port()
         self.environ = {
-            **{name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ},
+            **{name: os.environ[name] for name in ("PATH", "HOME", "LANG", "PYTHONPATH") if name in os.environ},
             "DATABASE_URL": postgres.url,
             "USE_SECRETS_MANAGER": "false",
             "ENCRYPTION_KEY": secrets.token_urlsafe(32),
@@ -86,10 +86,13 @@ class Gateway:
         return run.stdout
 
     def start(self, part: str, **settings: str) -> None:
-        """Start `api` or `worker`, with other settings where given; the api is awaited until it is ready."""
+        """Start `api` or `worker`, with other settings where given; the api is awaited until it is ready.
+
+        What follows a dash tells several of one part apart: `worker-2` is a second worker.
+        """
         with self._log_of(part) as log:
             process = subprocess.Popen(
-                [*COMMAND, part],
+                [*COMMAND, part.partition("-")[0]],
                 env={**self.environ, **settings},
                 stdout=log or subprocess.DEVNULL,
                 stderr=subprocess.STDOUT,
@@ -103,6 +106,10 @@ class Gateway:
         process = self._processes.pop(part)
         process.kill()
         process.wait()
+
+    def pid_of(self, part: str) -> int:
+        """Return the process id of a part that was started."""
+        return self._processes[part].pid
 
     def tend(self) -> None:
         """Start again every part that ended by itself, as a supervisor does: no database, no start."""

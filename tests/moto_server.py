@@ -1,11 +1,14 @@
 """A real Secrets Manager API on loopback: moto's server in a thread of this process."""
 
 import logging
+import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import boto3
+from moto.backends import get_backend
+from moto.core.models import DEFAULT_ACCOUNT_ID
 from moto.server import ThreadedMotoServer
 
 if TYPE_CHECKING:
@@ -48,3 +51,30 @@ def create_secrets(client: "SecretsManagerClient", prefix: str, values: Mapping[
         name: client.create_secret(Name=f"{prefix}/{name}", SecretString=value)["VersionId"]
         for name, value in values.items()
     }
+
+
+def kept_secret(full_name: str) -> Any:
+    """Return a secret as a server in this process holds it: its API has no way to some states."""
+    return get_backend("secretsmanager")[DEFAULT_ACCOUNT_ID][REGION].secrets[full_name]
+
+
+def begin_rotation(full_name: str) -> str:
+    """Do what RotateSecret does before it calls the function: a pending version without a value; return its id."""
+    kept = kept_secret(full_name)
+    version_id = str(uuid.uuid4())
+    kept.rotation_requested = kept.rotation_enabled = True
+    kept.remove_version_stages_from_old_versions(["AWSPENDING"])
+    kept.versions[version_id] = {"createdate": 0, "version_id": version_id, "version_stages": ["AWSPENDING"]}
+    return version_id
+
+
+def settle_current(full_name: str) -> None:
+    """Let the next put_secret_value take AWSCURRENT from the version that has it.
+
+    Moving a label leaves the emulator's own note of the current version behind, and then two
+    versions would carry the label.
+    """
+    kept = kept_secret(full_name)
+    kept.default_version_id = next(
+        version_id for version_id, version in kept.versions.items() if "AWSCURRENT" in version["version_stages"]
+    )

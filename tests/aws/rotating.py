@@ -5,14 +5,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from moto.backends import get_backend
-from moto.core.models import DEFAULT_ACCOUNT_ID
-
 from email_gateway.aws.failures import RotationFailed
 from email_gateway.aws.gateway import Patience, Send, send_once
 from email_gateway.aws.rotation import take_step
 from tests.aws.recording_gateway import RecordingGateway
-from tests.moto_server import REGION
+from tests.moto_server import begin_rotation, kept_secret
 
 if TYPE_CHECKING:
     from mypy_boto3_secretsmanager import SecretsManagerClient
@@ -46,13 +43,9 @@ class Rotating:
 
     def begin(self, name: str, *, copies_current: bool = False) -> str:
         """Enable rotation and make a pending version without a value; returns its VersionId."""
-        kept = self.kept(name)
-        version_id = str(uuid.uuid4())
-        kept.rotation_requested = kept.rotation_enabled = True
-        kept.remove_version_stages_from_old_versions(["AWSPENDING"])
-        kept.versions[version_id] = {"createdate": 0, "version_id": version_id, "version_stages": ["AWSPENDING"]}
+        version_id = begin_rotation(f"{self.prefix}/{name}")
         if copies_current:
-            kept.versions[version_id]["secret_string"] = self.value(name, "AWSCURRENT")
+            self.kept(name).versions[version_id]["secret_string"] = self.value(name, "AWSCURRENT")
         return version_id
 
     def disable(self, name: str) -> None:
@@ -60,7 +53,7 @@ class Rotating:
 
     def kept(self, name: str) -> Any:
         """Return the secret as the emulator holds it: its API has no way to these states."""
-        return get_backend("secretsmanager")[DEFAULT_ACCOUNT_ID][REGION].secrets[f"{self.prefix}/{name}"]
+        return kept_secret(f"{self.prefix}/{name}")
 
     def take(
         self,
