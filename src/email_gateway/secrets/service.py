@@ -27,7 +27,8 @@ log = get_logger(__name__)
 
 Subscriber = Callable[[frozenset[str]], Awaitable[None]]
 
-START_PATIENCE = timedelta(seconds=15)
+# With making the client and closing it, a start that gets no answer ends within 15 s.
+START_PATIENCE = timedelta(seconds=14)
 SUBSCRIBER_TIMEOUT_SECONDS = 30.0
 # A refresh begins somewhere in this part of the cache's life, so that instances started together
 # do not ask together, and an answer is here before the old one counts as stale.
