@@ -36,8 +36,6 @@ ALTER TABLE crypto_instance ADD COLUMN active_root bytea;
 ALTER TABLE crypto_instance ADD COLUMN secret_versions jsonb NOT NULL DEFAULT '{}';
 ALTER TABLE crypto_instance ADD COLUMN failures jsonb NOT NULL DEFAULT '{}';
 
-CREATE INDEX crypto_key_wrap_parent ON crypto_key_wrap (parent_id);
-
 -- The one way to delete wraps: those of a root that retires, when every live data key has a wrap
 -- under the active one. The service role may call it and may not delete by itself.
 CREATE FUNCTION retire_root(retired bytea) RETURNS bigint
