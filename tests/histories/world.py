@@ -218,28 +218,24 @@ class World:
 
     async def make_value(self, process: Process) -> None:
         """A new tenant's first message, so that data keys are made."""
-        tenant_id, row_id = uuid4(), uuid4()
+        tenant_id = uuid4()
         await self.db.execute("INSERT INTO tenant (tenant_id, name) VALUES ($1::uuid, $1::uuid::text)", tenant_id)
-        try:
-            keys = await process.keyring.tenant(tenant_id)
-        except KeyUnavailable:
-            assert process.line.is_cut, "a process that reaches AWS could not make a data key"
-            return
-        value = Value(tenant_id, row_id, keys.seal(FIELD, row_id, PLAINTEXT))
-        process.opened.add(key_id_of(value.sealed))
-        self.values.append(value)
+        await self._seal(process, tenant_id)
 
     async def renew_keys(self, process: Process) -> None:
         """Give the youngest tenant a new field key, and seal a value with it."""
-        if not self.values:
-            return
-        tenant_id, row_id = self.values[-1].tenant_id, uuid4()
+        if self.values:
+            await self._seal(process, self.values[-1].tenant_id, is_renewing=True)
+
+    async def _seal(self, process: Process, tenant_id: UUID, *, is_renewing: bool = False) -> None:
         try:
-            await process.keyring.renew_field_key(tenant_id)
+            if is_renewing:
+                await process.keyring.renew_field_key(tenant_id, actor="history")
             keys = await process.keyring.tenant(tenant_id)
         except KeyUnavailable:
             assert process.line.is_cut, "a process that reaches AWS could not make a data key"
             return
+        row_id = uuid4()
         value = Value(tenant_id, row_id, keys.seal(FIELD, row_id, PLAINTEXT))
         process.opened.add(key_id_of(value.sealed))
         self.values.append(value)

@@ -96,7 +96,7 @@ async def _take_over(transaction: Queries, held: HeldRoots, sourced: SourcedRoot
     await _read_back(transaction, root)
     await bump_generation(transaction, Subject.KEYS)
     await add_audit(transaction, actor=ACTOR, action="root.adopted", subject=root.root_id.hex())
-    log.info("root_adopted", root_id=root.root_id.hex(), data_keys=done)
+    log.info("root_adopted", root_id=root.root_id.hex(), count=done)
     return Adoption(root.root_id, "active", done)
 
 
@@ -119,7 +119,7 @@ async def stage(db: Database, held: HeldRoots, key_version_id: str) -> Adoption:
         await store.stage_root(transaction, root.root_id)
         await _read_back(transaction, root)
         await bump_generation(transaction, Subject.KEYS)
-    log.info("root_staged", root_id=root.root_id.hex(), data_keys=done)
+    log.info("root_staged", root_id=root.root_id.hex(), count=done)
     return Adoption(root.root_id, "pending", done)
 
 
