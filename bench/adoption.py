@@ -5,19 +5,17 @@ keys in one thread, and one INSERT of as many rows.
 """
 
 import statistics
-import tempfile
 import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from rich.table import Table
 
 from bench.rotations.acts import KEY, SALT
 from bench.rotations.operator import ADMIN_KEY, CURRENT, Operator
-from bench.rotations.stand import PREFIX, Stand, calling, new_value, standing
+from bench.rotations.stand import PREFIX, Stand, calling, kept_on_failure, new_value, standing
 from email_gateway.store.database import Queries
 from email_gateway.vault.data_keys import fingerprint_of, make_material
 from email_gateway.vault.roots import RootKey, derive_root
@@ -112,11 +110,12 @@ def measure(repeat: int, say: Callable[[str], None]) -> dict[str, float]:
     """Return the median of each figure over `repeat` new keys, one after another."""
     turns: list[dict[str, float]] = []
     with (
-        tempfile.TemporaryDirectory(prefix="email-gateway-adoption-logs-") as logs,
-        standing(Path(logs), workers=WORKERS, tenants=CALLERS) as stand,
+        kept_on_failure("email-gateway-adoption-logs-") as logs,
+        standing(logs, workers=WORKERS, tenants=CALLERS) as stand,
     ):
         operator = Operator(stand)
         operator.look()
+        operator.take_new_admin_key()
         operator.await_versions((KEY, SALT, ADMIN_KEY), HELD_WITHIN_SECONDS)
         say(f"making {2 * TENANTS:,} data keys")
         root = _root_of(stand)
@@ -146,11 +145,12 @@ def _adopt(operator: Operator) -> dict[str, float]:
     time.sleep(SETTLED_SECONDS)
     began = time.monotonic()
     operator.put(KEY)
-    operator.refresh()
+    operator.begin_refresh()
     operator.look()
-    if operator.await_root(HELD_WITHIN_SECONDS) is None:
+    if not operator.await_root(HELD_WITHIN_SECONDS):
         raise RuntimeError(f"the new root was not held everywhere within {HELD_WITHIN_SECONDS:.0f} s")
     ended = time.monotonic()
+    operator.join()
     adopted = operator.stand.sql(ADOPTED_SQL)[0][0]
     return {"began": began, "ended": ended, HELD: ended - began, ADOPTED: adopted}
 

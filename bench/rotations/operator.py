@@ -6,12 +6,13 @@ import itertools
 import json
 import os
 import signal
+import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from bench.rotations.stand import API_PROCESSES, PREFIX, Stand, new_value, wait_until
+from bench.rotations.stand import API_PROCESSES, PREFIX, Stand, count_processes, new_value, wait_until
 from email_gateway.aws.rotation import take_step
 from tests.moto_server import begin_rotation, settle_current
 
@@ -29,8 +30,9 @@ class Operator:
     """What the operator knows: which version and value of each secret is current, and what was before.
 
     `moments` are when something changed, `kills` when an api process was killed, by the monotonic
-    clock. `refused_after` are the seconds from each revocation to the last refusal, or None. One that
-    `is_hurried` does not wait for the ten seconds between two refreshes.
+    clock; `told_at` is when the fleet was told of the last change. `refused_after` are the seconds from
+    each revocation until every process refused. One that `is_hurried` does not wait for the ten
+    seconds between two refreshes.
     """
 
     stand: Stand
@@ -43,7 +45,10 @@ class Operator:
     kills: list[float] = field(default_factory=list)
     killed: set[int] = field(default_factory=set)
     password_changed_at: float = 0.0
-    refused_after: list[float | None] = field(default_factory=list)
+    refused_after: list[float] = field(default_factory=list)
+    told_at: float = 0.0
+    _next_admin_key: str = ""
+    _asking: threading.Thread | None = None
 
     def look(self) -> None:
         """Read from Secrets Manager what is current."""
@@ -51,14 +56,19 @@ class Operator:
             answer = self.stand.client.get_secret_value(SecretId=f"{PREFIX}/{name}", VersionStage=CURRENT)
             self.versions[name] = answer["VersionId"]
             self.stand.hidden.setdefault(answer["SecretString"], name)
-            if name == ADMIN_KEY and answer["SecretString"] != self.admin_key:
-                if self.admin_key:
-                    self.former_admin_keys.append(self.admin_key)
-                self.admin_key = answer["SecretString"]
+            if name == ADMIN_KEY:
+                self._next_admin_key = answer["SecretString"]
+
+    def take_new_admin_key(self) -> None:
+        """Use the current admin key from now on; until all have heard of it, the one before is the safe one."""
+        if self._next_admin_key != self.admin_key:
+            self.former_admin_keys += [self.admin_key] if self.admin_key else []
+            self.admin_key = self._next_admin_key
 
     def note(self) -> None:
         """Remember this moment as one at which something changed."""
-        self.moments.append(time.monotonic())
+        self.told_at = time.monotonic()
+        self.moments.append(self.told_at)
 
     # Secrets Manager -----------------------------------------------------------------------
 
@@ -116,7 +126,7 @@ class Operator:
         while True:
             if self.is_hurried:
                 self.stand.sql("UPDATE generation SET asked_at = NULL")
-            asked_at = time.monotonic()
+            asked_at = self.told_at = time.monotonic()
             status, answer = self.request("POST", "/admin/secrets/refresh", {"revoke_previous": revoke_previous})
             if status == http.client.OK:
                 self.moments.append(asked_at)
@@ -124,6 +134,17 @@ class Operator:
             if status != http.client.TOO_MANY_REQUESTS:
                 raise RuntimeError(f"the refresh was answered {status} {answer.get('code')}")
             time.sleep(0.5)
+
+    def begin_refresh(self) -> None:
+        """Ask for a refresh and do not wait for its answer, which waits for every process; `join` does."""
+        self._asking = threading.Thread(target=self.refresh)
+        self._asking.start()
+
+    def join(self) -> None:
+        """Wait for the answer to the refresh that was begun."""
+        if self._asking is not None:
+            self._asking.join()
+            self._asking = None
 
     def request(self, method: str, path: str, body: Mapping[str, object] | None = None) -> tuple[int, dict[str, Any]]:
         """Send a request with the admin key on a connection of its own; again when it is cut off."""
@@ -136,38 +157,41 @@ class Operator:
 
     def instances(self) -> list[dict[str, Any]]:
         """Return the live processes with the versions they hold."""
-        status, answer = self.request("GET", "/admin/secrets")
-        if status != http.client.OK:
-            raise RuntimeError(f"GET /admin/secrets was answered {status} {answer.get('code')}")
-        return [each for each in answer["instances"] if each["pid"] not in self.killed]
+        return [each for each in self._get("/admin/secrets")["instances"] if each["pid"] not in self.killed]
 
-    def await_versions(self, names: tuple[str, ...], within: float) -> float | None:
-        """Return the seconds until every process holds the current versions and has acknowledged them."""
-        count = API_PROCESSES + len(self.stand.workers)
+    def _get(self, path: str) -> dict[str, Any]:
+        status, answer = self.request("GET", path)
+        if status != http.client.OK:
+            raise RuntimeError(f"GET {path} was answered {status} {answer.get('code')}")
+        return answer
+
+    def await_versions(self, names: tuple[str, ...], within: float) -> bool:
+        """Wait until every process holds the current versions and has acknowledged them."""
 
         def all_hold() -> bool:
             instances = self.instances()
-            return len(instances) == count and all(
+            return len(instances) == count_processes(self.stand) and all(
                 each["acknowledged"] and all(each["versions"].get(name) == self.versions[name] for name in names)
                 for each in instances
             )
 
-        return wait_until(all_hold, within)
+        return wait_until(all_hold, within) is not None
 
-    def await_root(self, within: float) -> float | None:
-        """Return the seconds until the root of the current key and salt is active, and every process holds it."""
-        key, salt = (self.versions[name] for name in ROOT_SECRETS)
-        count = API_PROCESSES + len(self.stand.workers)
+    def await_root(self, within: float) -> bool:
+        """Wait until the root of the current key and salt is active, and every process holds it."""
+        versions = [self.versions[name] for name in ROOT_SECRETS]
 
         def all_hold() -> bool:
-            _, answer = self.request("GET", "/admin/keys")
+            answer = self._get("/admin/keys")
             active = [root for root in answer["roots"] if root["state"] == "active"]
-            if [(root["key_version_id"], root["salt_version_id"]) for root in active] != [(key, salt)]:
+            if [[root["key_version_id"], root["salt_version_id"]] for root in active] != [versions]:
                 return False
             live = [each for each in answer["instances"] if each["pid"] not in self.killed]
-            return len(live) == count and all(each["active_root"] == active[0]["root_id"] for each in live)
+            return len(live) == count_processes(self.stand) and all(
+                each["active_root"] == active[0]["root_id"] for each in live
+            )
 
-        return wait_until(all_hold, within)
+        return wait_until(all_hold, within) is not None
 
     def kill_api_process(self) -> None:
         """Kill one of the api's processes; their parent starts it again."""
@@ -187,26 +211,29 @@ class Operator:
         self.stand.gateway.end(name)
         self.stand.gateway.start(name)
 
-    def refusal_of(self, keys: list[str], within: float) -> tuple[float | None, int]:
-        """Return the seconds until every process refuses these admin keys, and on how many connections that was seen.
+    def await_refusal(self, keys: list[str], within: float) -> tuple[float | None, int]:
+        """Return the moment from which every process refuses these admin keys, and how many connections showed it.
 
         The kernel spreads new connections over the api's processes: so many are made that each
-        process, known by when its counters began, has refused every key on several.
+        process, known by when its counters began, has refused every key. None when one still opens
+        after the time.
         """
-        connections = 0
-
-        def refused() -> bool:
-            nonlocal connections
-            seen: dict[str, int] = {}
-            while min(seen.values(), default=0) < 2 or len(seen) < API_PROCESSES or sum(seen.values()) < REFUSALS:
+        ends_at = time.monotonic() + within
+        while True:
+            seen: dict[str, float] = {}
+            connections = 0
+            while len(seen) < API_PROCESSES or connections < REFUSALS:
                 process, statuses = self._try_keys(keys)
                 connections += 1
-                if set(statuses) != {http.client.UNAUTHORIZED} or connections > 10 * REFUSALS:
-                    return False
-                seen[process] = seen.get(process, 0) + 1
-            return True
-
-        return wait_until(refused, within), connections
+                if set(statuses) != {http.client.UNAUTHORIZED}:
+                    break
+                seen.setdefault(process, time.monotonic())
+                if connections > 10 * REFUSALS:
+                    raise RuntimeError(f"{len(seen)} of {API_PROCESSES} api processes answered {connections} times")
+            else:
+                return max(seen.values()), connections
+            if time.monotonic() > ends_at:
+                return None, connections
 
     def _try_keys(self, keys: list[str]) -> tuple[str, list[int]]:
         connection = http.client.HTTPConnection(

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bench.rotations.acts import Act, Done, rotate
+from bench.rotations.acts import Act, Done, admin_revoking, rotate
 from bench.rotations.operator import ADMIN_KEY, ROOT_SECRETS, Operator
 from bench.rotations.stand import Callers, Stand, calling, log_files, standing, wait_until
 from tests.marks import MARK, find_marks
@@ -47,8 +47,9 @@ class Report:
     read_back: dict[str, int] = field(default_factory=dict)
     difference: int = 0
     unfinished: int = 0
+    revocations: int = 0
     revoked: int = 0
-    refused_after: list[float | None] = field(default_factory=list)
+    refused_after: list[float] = field(default_factory=list)
     refusal_connections: int = 0
     is_refused_after_restart: bool = False
     leaks: list[str] = field(default_factory=list)
@@ -61,12 +62,14 @@ def run(plan: Plan, logs: Path, say: Say = lambda _what, _done, _failed: None) -
     with standing(logs, workers=plan.workers, tenants=plan.tenants) as stand:
         operator = Operator(stand, is_hurried=plan.is_hurried)
         operator.look()
+        operator.take_new_admin_key()
         _await_fleet(operator)
         with calling(stand, plan.rate, plan.seconds) as callers:
             _rotate_under_load(plan, operator, callers, report, say)
             _judge(operator, callers, report, say)
         report.moments, report.kills = operator.moments, operator.kills
         report.revoked, report.refused_after = len(operator.revoked), operator.refused_after
+        report.revocations = sum(act.run is admin_revoking for act in plan.acts)
     # After the end of every process: until then they may still say something.
     say("searching the logs", callers.done, callers.failed)
     _search_logs(stand, report)
@@ -103,8 +106,8 @@ def _judge(operator: Operator, callers: Callers, report: Report, say: Say) -> No
     _await_fleet(operator)
     tell("trying the revoked admin keys")
     chunks = [operator.revoked[at : at + TRIED_AT_ONCE] for at in range(0, len(operator.revoked), TRIED_AT_ONCE)]
-    refusals = [operator.refusal_of(chunk, 5.0) for chunk in chunks]
-    report.is_refused_after_restart = all(seconds is not None for seconds, _ in refusals)
+    refusals = [operator.await_refusal(chunk, 0.0) for chunk in chunks]
+    report.is_refused_after_restart = all(moment is not None for moment, _ in refusals)
     report.refusal_connections = sum(connections for _, connections in refusals)
     tell("opening every sealed value in a new process")
     report.opened = stand.open_everything()
@@ -114,7 +117,7 @@ def _judge(operator: Operator, callers: Callers, report: Report, say: Say) -> No
 
 
 def _await_fleet(operator: Operator) -> None:
-    if operator.await_versions((*ROOT_SECRETS, ADMIN_KEY), STARTED_WITHIN_SECONDS) is None:
+    if not operator.await_versions((*ROOT_SECRETS, ADMIN_KEY), STARTED_WITHIN_SECONDS):
         raise RuntimeError(f"the fleet was not complete within {STARTED_WITHIN_SECONDS:.0f} s of its start")
 
 

@@ -96,6 +96,18 @@ class Stand:
 
 
 @contextlib.contextmanager
+def kept_on_failure(prefix: str) -> Iterator[Path]:
+    """Make a folder for logs, and delete it unless something is raised."""
+    folder = Path(tempfile.mkdtemp(prefix=prefix))
+    try:
+        yield folder
+    except BaseException:
+        print(f"The logs of every process are kept in {folder}", file=sys.stderr)
+        raise
+    shutil.rmtree(folder)
+
+
+@contextlib.contextmanager
 def standing(logs: Path, *, workers: int, tenants: int) -> Iterator[Stand]:
     """Put the stand up, every process started, and take it down."""
     with tempfile.TemporaryDirectory(prefix="email-gateway-rotations-") as folder, contextlib.ExitStack() as stack:
@@ -190,6 +202,8 @@ class Callers:
         self._command("stop")
         assert self._following is not None
         self._following.join()
+        if not self._told:
+            raise RuntimeError("the callers' process has died: its reason stands above")
         return self._told
 
     def read_back(self) -> dict[str, int]:
@@ -203,9 +217,10 @@ class Callers:
         self._process.wait()
 
     def _follow(self) -> None:
-        while "samples" not in (told := self._read()):
-            self.done, self.failed = told["done"], told["failed"]
-        self._told = told
+        with contextlib.suppress(RuntimeError):  # it was closed before it was stopped
+            while "samples" not in (told := self._read()):
+                self.done, self.failed = told["done"], told["failed"]
+            self._told = told
 
     def _command(self, line: str) -> None:
         assert self._process.stdin is not None

@@ -71,11 +71,13 @@ SELECT retire_root($1) AS deleted
 
 -- name: page_keys
 -- The next live keys after an id, each with its wrap under one root and one under any of those at hand.
+-- The root is looked for among the key's own few wraps. Asked for by key and root, the planner expects no
+-- row of a root that has just come, and reads every wrap of it again for each key.
 SELECT key_id, tenant_id, purpose, state, (
     SELECT blob FROM crypto_key_wrap AS wrap
     WHERE wrap.key_id = crypto_key.key_id AND parent_id = ANY ($2::bytea[])
-    ORDER BY parent_id <> $1 LIMIT 1) AS blob, EXISTS (
-    SELECT FROM crypto_key_wrap AS wrap WHERE wrap.key_id = crypto_key.key_id AND parent_id = $1) AS is_wrapped
+    ORDER BY parent_id <> $1 LIMIT 1) AS blob, $1 = ANY (ARRAY(
+    SELECT parent_id FROM crypto_key_wrap AS wrap WHERE wrap.key_id = crypto_key.key_id)) AS is_wrapped
 FROM crypto_key WHERE key_id > $3 AND state <> 'destroyed' ORDER BY key_id LIMIT $4
 
 -- name: page_unwrapped_keys
@@ -83,8 +85,8 @@ FROM crypto_key WHERE key_id > $3 AND state <> 'destroyed' ORDER BY key_id LIMIT
 SELECT key_id, tenant_id, purpose, state, (
     SELECT blob FROM crypto_key_wrap AS wrap
     WHERE wrap.key_id = crypto_key.key_id AND parent_id = ANY ($2::bytea[]) LIMIT 1) AS blob, false AS is_wrapped
-FROM crypto_key WHERE key_id > $3 AND state <> 'destroyed' AND NOT EXISTS (
-    SELECT FROM crypto_key_wrap AS wrap WHERE wrap.key_id = crypto_key.key_id AND parent_id = $1)
+FROM crypto_key WHERE key_id > $3 AND state <> 'destroyed' AND $1 <> ALL (ARRAY(
+    SELECT parent_id FROM crypto_key_wrap AS wrap WHERE wrap.key_id = crypto_key.key_id))
 ORDER BY key_id LIMIT $4
 
 -- name: add_wraps
