@@ -1,30 +1,22 @@
 """The rotation function against the gateway itself: whole rotations, while mail is sent and read."""
 
 import asyncio
-from typing import Any
 
 import pytest
-from moto.backends import get_backend
-from moto.core.models import DEFAULT_ACCOUNT_ID
 
 from email_gateway.aws.rotation import take_step
 from email_gateway.store.keys import list_roots
 from tests.api.house import Served, email
 from tests.aws.rotating import QUICK, STEPS
-from tests.moto_server import REGION
+from tests.moto_server import begin_rotation
 from tests.plugins.secrets_manager import VALUES, Aws
 
 pytestmark = pytest.mark.anyio
 
 
 def begin(aws: Aws, name: str) -> str:
-    """Do what RotateSecret does before it calls the function: moto leaves a secret unreadable there."""
-    kept: Any = get_backend("secretsmanager")[DEFAULT_ACCOUNT_ID][REGION].secrets[f"{aws.prefix}/{name}"]
-    version_id = f"{name}-rotation-to-a-version-of-{len(kept.versions)}"
-    kept.rotation_requested = kept.rotation_enabled = True
-    kept.remove_version_stages_from_old_versions(["AWSPENDING"])
-    kept.versions[version_id] = {"createdate": 0, "version_id": version_id, "version_stages": ["AWSPENDING"]}
-    return version_id
+    """Do what RotateSecret does before it calls the function."""
+    return begin_rotation(f"{aws.prefix}/{name}")
 
 
 async def take(aws: Aws, served: Served, step: str, name: str, version_id: str) -> None:

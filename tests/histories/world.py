@@ -30,7 +30,7 @@ from email_gateway.vault.keyring import Keyring
 from email_gateway.vault.retirement import retire
 from email_gateway.vault.root_source import SecretsRoots
 from email_gateway.vault.roots import derive_root
-from tests.moto_server import REGION
+from tests.moto_server import REGION, settle_current
 from tests.secrets.fake_clock import FakeClock
 
 if TYPE_CHECKING:
@@ -300,6 +300,7 @@ class World:
                 MoveToVersionId=version_id,
                 RemoveFromVersionId=current,
             )
+            settle_current(self._source.full_name(name))
 
     def _stages(self, name: str) -> Mapping[str, list[str]]:
         return self.client.describe_secret(SecretId=self._source.full_name(name))["VersionIdsToStages"]
