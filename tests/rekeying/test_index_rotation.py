@@ -154,11 +154,11 @@ async def test_a_process_that_does_not_follow_is_named_and_the_command_goes_on_l
     assert (await impatient.rotate()).is_switched
 
 
-async def test_a_process_that_was_silent_for_a_minute_is_not_waited_for(
+async def test_a_process_that_was_silent_for_ninety_seconds_is_not_waited_for(
     db: Database, one: Process, tenant_id: UUID, command: IndexRotation
 ) -> None:
     await one.follow()
-    await db.execute("UPDATE crypto_instance SET seen_at = now() - interval '61 seconds'")
+    await db.execute("UPDATE crypto_instance SET seen_at = now() - interval '91 seconds'")
     assert (await replace(command, patience=timedelta(0)).rotate()).is_switched
 
 

@@ -9,7 +9,16 @@ from uuid import UUID
 
 from email_gateway.errors import Tampered
 from email_gateway.store.database import Database, Queries
-from email_gateway.store.key_walks import Counts, Position, Relation, SealedRow, Walk, advance_walk, page_rows
+from email_gateway.store.key_walks import (
+    Counts,
+    Position,
+    Relation,
+    SealedRow,
+    Walk,
+    advance_walk,
+    commit_lazily,
+    page_rows,
+)
 from email_gateway.vault.data_keys import FieldKey, key_id_of
 from email_gateway.vault.keyring import Keyring
 
@@ -139,6 +148,7 @@ async def _write(
     db: Database, walk: Walk, steps: Steps[Work], at: Position, rows: int, done: Done[Work], progress: Progress
 ) -> Counts:
     async with db.transaction() as transaction:
+        await commit_lazily(transaction)
         moved = await steps.write(transaction, done.work) if done.values else 0
         counts = Counts(moved, done.values - moved, len(done.unreadable))
         await advance_walk(transaction, walk, at, counts, is_finished=False)

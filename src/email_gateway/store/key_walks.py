@@ -128,6 +128,11 @@ async def page_rows(
     return [SealedRow(Position(row[0], row[1]), tuple(row)[2:]) for row in found]
 
 
+async def commit_lazily(transaction: Queries) -> None:
+    """Let this transaction's commit not wait for the disk: a walk repeats what a crash undid."""
+    await transaction.execute(SQL.commit_lazily)
+
+
 async def replace_values(
     transaction: Queries, relation: Relation, tenant_id: UUID, columns: Sequence[Sequence[object]]
 ) -> int:

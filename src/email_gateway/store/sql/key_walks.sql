@@ -17,6 +17,11 @@ UPDATE key_walk SET after_parent = $3, after_row = $4, moved = moved + $5, skipp
                     unreadable = unreadable + $7, finished_at = CASE WHEN $8 THEN now() END
 WHERE tenant_id = $1 AND relation = $2
 
+-- name: commit_lazily
+-- A batch and the place behind it are lost together or not at all, so no batch need wait for the disk:
+-- after a crash the walk goes on from an earlier place. Its end commits as everything else does.
+SET LOCAL synchronous_commit = off
+
 -- name: count_message
 -- How many rows of the tenant a walk has before it.
 SELECT count(*) AS count FROM message WHERE tenant_id = $1 AND message_id > $2
