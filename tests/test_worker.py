@@ -177,12 +177,20 @@ async def test_a_worker_renews_field_keys_of_the_age_that_was_set(
     await worker.stop()
 
 
-async def test_a_worker_whose_root_is_out_of_reach_renews_nothing_and_delivers(
-    db: Database, keyring: Keyring, tenant_id: uuid.UUID
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "UPDATE crypto_root SET state = 'retiring'",
+        "UPDATE crypto_key_wrap SET blob = set_byte(blob, 60, get_byte(blob, 60) # 1)",
+    ],
+    ids=["no active root", "a changed wrap"],
+)
+async def test_a_worker_that_cannot_make_keys_renews_nothing_and_delivers(
+    db: Database, keyring: Keyring, tenant_id: uuid.UUID, damage: str
 ) -> None:
     before = (await keyring.tenant(tenant_id)).field_key.key_id
     await db.execute("UPDATE crypto_key SET created_at = now() - interval '31 days'")
-    await db.execute("UPDATE crypto_root SET state = 'retiring'")
+    await db.execute(damage)
     worker = Worker(db, keyring, Relay(deliver), timedelta(days=30))
     message_id = await accept(db, tenant_id)
 

@@ -5,7 +5,7 @@ import contextlib
 from datetime import timedelta
 
 from email_gateway.delivery import Delivery, open_transport
-from email_gateway.errors import ClaimLost, DatabaseUnavailable, KeyUnavailable
+from email_gateway.errors import ClaimLost, DatabaseUnavailable, KeyUnavailable, Tampered
 from email_gateway.events import Recorder
 from email_gateway.foundation import Foundation, open_foundation
 from email_gateway.mail.deliveries import Claims, Outcome, Verdict
@@ -71,7 +71,7 @@ async def renew_field_keys(keyring: Keyring, age: timedelta) -> None:
     try:
         if renewed := await keyring.renew_old_field_keys(age):
             log.info("field_keys_renewed", tenants=renewed)
-    except KeyUnavailable as error:
+    except (KeyUnavailable, Tampered) as error:  # mail flows on under the keys there are
         log.warning("field_keys_not_renewed", error=error)
 
 

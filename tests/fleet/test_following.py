@@ -168,3 +168,18 @@ async def test_silent_processes_are_forgotten_after_a_week(db: Database, join: J
     )
     await join()
     assert len(await db.fetch("SELECT FROM crypto_instance")) == 2
+
+
+async def test_a_changed_canary_of_the_active_root_silences_no_process(
+    aws: Aws, db: Database, join: Join, tenant_id: UUID
+) -> None:
+    first, deaf = await join(is_following=False), await join("worker", is_following=False)
+    value = await seal(deaf, tenant_id)
+    aws.put("encryption-key", NEW_KEY)
+    await first.secrets.refresh()
+    await first.fleet.look()
+    await db.execute("UPDATE crypto_root SET canary = set_byte(canary, 50, 0) WHERE state = 'active'")
+    await deaf.fleet.look()
+    row = next(each for each in await list_instances(db, LIVE_FOR) if each.process == "worker")
+    assert row.standing.active_root == NEW_ROOT.root_id  # its name is its content: the secrets prove it
+    assert await opens(deaf, value)

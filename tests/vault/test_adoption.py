@@ -293,3 +293,13 @@ async def test_a_fetched_root_that_is_another_one_is_refused(
     with pytest.raises(KeyUnavailable, match="a moment ago"):
         await held.obtain(replace(stored, root_id=ROOT_2.root_id))
     assert isinstance(await held.obtain(stored), RootKey)
+
+
+async def test_a_root_whose_canary_was_changed_does_not_hide_another_that_opens_the_key(
+    db: Database, started: Keyring, source: GivenRoots, tenant_id: UUID
+) -> None:
+    value = await seal(started, tenant_id)
+    source.current = SECOND
+    await adopt(db, started.roots)
+    await db.execute("UPDATE crypto_root SET canary = set_byte(canary, 50, 0) WHERE state = 'active'")
+    assert await opens(Keyring(db, HeldRoots(source)), value)

@@ -9,7 +9,7 @@ import uuid
 from datetime import timedelta
 
 from email_gateway import __version__
-from email_gateway.errors import DatabaseUnavailable, GatewayError, KeysNotFollowed, KeyUnavailable
+from email_gateway.errors import DatabaseUnavailable, GatewayError, KeysNotFollowed, KeyUnavailable, Tampered
 from email_gateway.fleet.admin_keys import settle_admin_keys
 from email_gateway.flights import NextFlight
 from email_gateway.observe import ROOT_ALERT, get_logger
@@ -150,7 +150,7 @@ class Fleet:
             return False
         try:
             await roots.obtain(active)
-        except KeyUnavailable as error:
+        except (KeyUnavailable, Tampered) as error:
             log.warning("active_root_out_of_reach", error=error)
         self._active_root = active.root_id if active.root_id in roots else None
         if active.root_id == held.root.root_id:

@@ -64,8 +64,8 @@ class HeldRoots:
         for root in stored:
             try:
                 await self.obtain(root)
-            except KeyUnavailable:
-                continue
+            except (KeyUnavailable, Tampered):
+                continue  # another root may open it
             return
         known = "; ".join(f"{root.root_id.hex()} {root.state}" for root in stored) or "none"
         raise KeyUnavailable(f"no root key in reach opens data key {key_id.hex()} (its roots: {known})")
