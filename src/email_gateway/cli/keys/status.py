@@ -68,7 +68,11 @@ def as_plain(found: KeyStatus) -> dict[str, object]:
         "processes": [
             {
                 "instance": one.instance,
+                "process": one.process,
+                "host": one.host,
+                "pid": one.pid,
                 "release": one.release,
+                "active_root": one.standing.active_root,
                 "roots_held": [root.hex() for root in one.standing.roots_held],
                 "seen_at": one.seen_at,
             }
@@ -91,6 +95,7 @@ def step_of(key: IndexRotationRow) -> str:
 
 
 def _print(found: KeyStatus) -> None:
+    active = next((one.root.root_id for one in found.roots if one.root.state == "active"), None)
     print_table(
         f"Root keys (of {found.live_keys} live data keys each opens so many)",
         ["root", "state", "opens", "key version", "salt version", "active since"],
@@ -116,9 +121,9 @@ def _print(found: KeyStatus) -> None:
         )
     print_table(
         "Processes seen lately",
-        ["instance", "release", "roots held", "seen"],
+        ["process", "pid", "host", "release", "holds the active root", "seen"],
         [
-            (one.instance, one.release, [root.hex()[:8] for root in one.standing.roots_held], one.seen_at)
+            (one.process, one.pid, one.host, one.release, one.standing.active_root == active, one.seen_at)
             for one in found.instances
         ],
     )
