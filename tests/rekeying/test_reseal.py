@@ -6,13 +6,14 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from email_gateway.errors import KeyUnavailable, Tampered
+from email_gateway.errors import KeyUnavailable, OperatorError, Tampered
 from email_gateway.rekeying import walking
 from email_gateway.rekeying.reseal import Resealing, reseal_page
 from email_gateway.rekeying.walking import Done, OldKeys, Pace, Report
 from email_gateway.store.database import Database
 from email_gateway.store.inbox import InboxMail, add_inbox_mail
 from email_gateway.store.key_walks import Counts, Position, Relation, SealedRow, find_walk
+from email_gateway.vault.data_keys import FieldKey
 from email_gateway.vault.keyring import Keyring
 from tests.rekeying.process import Process, attachment
 
@@ -280,3 +281,28 @@ async def test_a_page_for_a_thread_says_which_values_are_not_the_tenants(process
 
 def _row(row_id: UUID, sealed: bytes) -> SealedRow:
     return SealedRow(Position(row_id, row_id), (sealed,))
+
+
+class ForgetfulKey(FieldKey):
+    """Seals something else than it was given, or something that does not open."""
+
+    is_torn = False
+
+    def seal(self, field: str, row_id: UUID, plaintext: bytes) -> bytes:
+        sealed = super().seal(field, row_id, b"something else")
+        return sealed[:-1] if self.is_torn else sealed
+
+
+@pytest.mark.parametrize("is_torn", [False, True], ids=["another text", "cut short"])
+async def test_nothing_of_a_batch_is_written_when_its_first_value_was_not_sealed_as_it_was(
+    process: Process, tenant_id: UUID, is_torn: bool
+) -> None:
+    message_id = uuid4()
+    sealed = (await process.keyring.tenant(tenant_id)).seal("message.content", message_id, b"what must stay")
+    page = [SealedRow(Position(message_id, message_id), (sealed, None))]
+    old_keys = OldKeys(process.keyring, tenant_id)
+    await old_keys.load(page)
+    key = ForgetfulKey(bytes(32), tenant_id)
+    key.is_torn = is_torn
+    with pytest.raises(OperatorError, match="was not sealed as it was"):
+        reseal_page(page, Relation.MESSAGE, old_keys, key)

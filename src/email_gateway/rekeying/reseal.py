@@ -30,7 +30,7 @@ class Resealing:
     async def run(self, pace: Pace, progress: Progress) -> Counts:
         """Seal anew every value that is not under the newest key, from where an unfinished run stopped.
 
-        Each new value was opened before it is written, in one statement for a batch and with the
+        Of each batch the first row's new values were opened before it is written, in one statement and with the
         position in the same transaction. What was changed or deleted meanwhile is left to the next
         run; what does not open stays as it is and is counted. Raises KeyUnavailable when an old
         key is out of reach; what was done until then stands.
@@ -51,7 +51,11 @@ class Resealing:
 
 
 def reseal_page(page: list[SealedRow], relation: Relation, old_keys: OldKeys, key: FieldKey) -> Done[Columns]:
-    """Open each value of a page, seal it under the newest key and open that again; in a thread."""
+    """Open each value of a page and seal it under the newest key; in a thread.
+
+    The first row's values are opened again: a key or a field that is not what it should be shows
+    there, before anything of the batch is written. What accepts mail opens none, and this is as sure.
+    """
     rows: list[tuple[object, ...]] = []
     unreadable: list[UUID] = []
     values = 0
@@ -62,9 +66,11 @@ def reseal_page(page: list[SealedRow], relation: Relation, old_keys: OldKeys, ke
             moved = None
             if sealed is not None:
                 try:
-                    moved = _reseal(field, row_id, sealed, old_keys, key)
+                    plaintext = old_keys.open(field, row_id, sealed)
                 except Tampered:
                     unreadable.append(row_id)
+                else:
+                    moved = key.seal(field, row_id, plaintext) if rows else _seal_checked(key, field, row_id, plaintext)
             fresh += (None, None) if moved is None or sealed is None else (sealed[2:BODY_AT], moved)
         count = len(fresh) // 2 - fresh[::2].count(None)
         if count:
@@ -73,9 +79,12 @@ def reseal_page(page: list[SealedRow], relation: Relation, old_keys: OldKeys, ke
     return Done([list(column) for column in zip(*rows, strict=True)], values, tuple(unreadable))
 
 
-def _reseal(field: str, row_id: UUID, sealed: bytes, old_keys: OldKeys, key: FieldKey) -> bytes:
-    plaintext = old_keys.open(field, row_id, sealed)
+def _seal_checked(key: FieldKey, field: str, row_id: UUID, plaintext: bytes) -> bytes:
     moved = key.seal(field, row_id, plaintext)
-    if key.open(field, row_id, moved) != plaintext:
+    try:
+        is_same = key.open(field, row_id, moved) == plaintext
+    except Tampered:
+        is_same = False
+    if not is_same:
         raise OperatorError(f"a value of {field} was not sealed as it was: nothing of this batch is written")
     return moved
