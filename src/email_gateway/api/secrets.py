@@ -1,7 +1,5 @@
 """The gateway's own secrets under /admin/secrets: what is held and how old, and the wish to read them again."""
 
-from collections.abc import Mapping
-from dataclasses import asdict
 from datetime import datetime
 from typing import Annotated, Literal
 
@@ -33,26 +31,12 @@ class SecretView(msgspec.Struct, frozen=True):
     last_rotation: Annotated[datetime | None, Meta(description="When the fleet first saw this version as current.")]
 
 
-class InstanceView(msgspec.Struct, frozen=True):
-    """One process of the fleet: whether it has read every secret since the refresh, and what it holds."""
-
-    instance: str
-    process: str
-    host: str
-    pid: int
-    release: str
-    acknowledged: bool
-    versions: Mapping[str, str]
-    failures: Annotated[Mapping[str, str], Meta(description="Classes of what it could not read, by secret.")]
-    active_root: Annotated[str | None, Meta(description="The active root key it holds; none where it lacks it.")]
-
-
 class SecretList(msgspec.Struct, frozen=True):
     """Every secret, and every process that was seen lately."""
 
     data: list[SecretView]
     generation: int
-    instances: list[InstanceView]
+    instances: tuple[Acknowledgement, ...]
     object: str = "list"
 
 
@@ -70,7 +54,7 @@ class SecretsRefreshed(msgspec.Struct, frozen=True):
     complete: bool
     generation: int
     revoked: list[str]
-    instances: list[InstanceView]
+    instances: tuple[Acknowledgement, ...]
 
 
 class StageSecret(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -101,7 +85,7 @@ async def list_secrets(context: ApiContext, _call: Call) -> Reply:
         known = current.get(name)
         rotated = known.current_since if known and known.version_id == status["version_id"] else None
         views.append(SecretView(name=name, last_rotation=rotated, **status))
-    return Reply(200, _ENCODE(SecretList(views, generation, _views(await acknowledgements(context.db, generation)))))
+    return Reply(200, _ENCODE(SecretList(views, generation, await acknowledgements(context.db, generation))))
 
 
 async def refresh_secrets(context: ApiContext, call: Call) -> Reply:
@@ -112,7 +96,7 @@ async def refresh_secrets(context: ApiContext, call: Call) -> Reply:
         check_json(call.headers, body)
         wanted = _REFRESH.decode(body)
     done = await refresh_fleet(context.fleet, actor=call.actor, revoke_previous=wanted.revoke_previous)
-    answer = SecretsRefreshed(done.complete, done.generation, list(done.revoked), _views(done.instances))
+    answer = SecretsRefreshed(done.complete, done.generation, list(done.revoked), done.instances)
     return Reply(200, _ENCODE(answer))
 
 
@@ -131,7 +115,3 @@ async def stage_secret(context: ApiContext, call: Call) -> Reply:
         await add_audit(transaction, actor=call.actor, action="admin_key.staged", subject=wanted.version_id)
     await context.fleet.look()
     return Reply(200, _ENCODE(SecretStaged(wanted.secret, wanted.version_id)))
-
-
-def _views(instances: tuple[Acknowledgement, ...]) -> list[InstanceView]:
-    return [InstanceView(**asdict(each)) for each in instances]

@@ -52,7 +52,7 @@ class Refreshed:
 
     @property
     def complete(self) -> bool:
-        return all(each.acknowledged for each in self.instances)
+        return bool(self.instances) and all(each.acknowledged for each in self.instances)
 
 
 async def refresh_fleet(
@@ -108,7 +108,7 @@ async def _await_all(fleet: Fleet, generation: int, wait: timedelta) -> tuple[Ac
     while True:
         answers = await acknowledgements(fleet.db, generation)
         late = [f"{answer.process}:{answer.pid}" for answer in answers if not answer.acknowledged]
-        if not late:
+        if answers and not late:
             return answers
         if time.monotonic() >= deadline:
             log.warning("secrets_refresh_incomplete", processes=late)
