@@ -107,7 +107,7 @@ def main() -> None:
     with console.status("measuring") as status:
         adopted = adoption.measure(options.repeat, status.update) if "adoption" in parts else {}
         figures = measure(parts, options.repeat, status.update)
-        resealed = reseal.measure() if "reseal" in parts else []
+        resealed = reseal.measure(options.repeat) if "reseal" in parts else []
     if options.json:
         more: dict[str, object] = {"crypto": crypto.measure()} if "crypto" in parts else {}
         more |= {"secrets": secrets.measure()} if "secrets" in parts else {}

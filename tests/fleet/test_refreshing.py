@@ -39,6 +39,14 @@ async def test_a_process_that_does_not_follow_is_named(aws: Aws, db: Database, j
     assert all(each.acknowledged for each in await acknowledgements(db, done.generation))
 
 
+async def test_a_refresh_that_no_process_answers_is_not_complete(db: Database, join: Join) -> None:
+    member = await join(is_following=False)
+    await db.execute("DELETE FROM crypto_instance")  # a heartbeat that never arrived
+    done = await refresh_fleet(member.fleet, actor="test", wait=timedelta(seconds=0.1))
+    assert done.instances == ()
+    assert not done.complete
+
+
 async def test_a_process_that_cannot_read_its_secrets_says_which_and_why(aws: Aws, db: Database, join: Join) -> None:
     member = await join()
     aws.proxy.faults["encryption-salt"] = Fault.DENIED

@@ -6,13 +6,13 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from email_gateway.errors import KeyUnavailable, OperatorError, Tampered
+from email_gateway.errors import Conflict, DatabaseUnavailable, KeyUnavailable, OperatorError, Tampered
 from email_gateway.rekeying import walking
-from email_gateway.rekeying.reseal import Resealing, reseal_page
+from email_gateway.rekeying.reseal import Replacement, Resealing, reseal_page
 from email_gateway.rekeying.walking import Done, OldKeys, Pace, Report
 from email_gateway.store.database import Database
 from email_gateway.store.inbox import InboxMail, add_inbox_mail
-from email_gateway.store.key_walks import Counts, Position, Relation, SealedRow, find_walk
+from email_gateway.store.key_walks import Counts, Position, Relation, SealedPage, begin_walk, find_walk
 from email_gateway.vault.data_keys import FieldKey
 from email_gateway.vault.keyring import Keyring
 from tests.rekeying.process import Process, attachment
@@ -148,6 +148,79 @@ async def test_a_batch_whose_transaction_is_cut_off_is_done_again(
     assert await open_all(db, process.keyring, tenant_id) == before
 
 
+async def test_a_batch_commits_after_the_one_before_or_not_at_all(
+    db: Database, process: Process, tenant_id: UUID, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(walking, "MAX_ROWS", 2)
+    await fill(process, tenant_id, 6)
+    await process.keyring.renew_field_key(tenant_id)
+    before = await key_ids(db)
+    first = (await db.fetch("SELECT message_id FROM message ORDER BY message_id LIMIT 1"))[0]["message_id"]
+    second_is_written = asyncio.Event()
+    write = Resealing._write
+
+    async def break_the_first(self: Resealing, transaction: Database, work: Replacement) -> int:
+        if first in work[0].row_ids:
+            await second_is_written.wait()
+            raise DatabaseUnavailable("PostgreSQL went away")
+        moved = await write(self, transaction, work)
+        second_is_written.set()
+        return moved
+
+    with monkeypatch.context() as broken:
+        broken.setattr(Resealing, "_write", break_the_first)
+        with pytest.raises(DatabaseUnavailable, match="went away"):
+            await Resealing(db, process.keyring, tenant_id, Relation.MESSAGE).run(Pace(0), REPORTS_NOTHING)
+    stands = await find_walk(db, tenant_id, Relation.MESSAGE)
+    assert stands is not None
+    assert (stands.at, stands.counts) == (Position(), Counts())
+    assert await key_ids(db) == before, "the second batch was written, and undone with the first"
+
+
+async def test_of_two_commands_on_the_same_values_one_ends_with_a_conflict(
+    db: Database, process: Process, tenant_id: UUID, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(walking, "MAX_ROWS", 2)
+    await fill(process, tenant_id, 30)
+    before = await open_all(db, process.keyring, tenant_id)
+    newest = await process.keyring.renew_field_key(tenant_id)
+    ends = await asyncio.gather(
+        *(
+            Resealing(db, process.keyring, tenant_id, Relation.ATTACHMENT).run(Pace(0), REPORTS_NOTHING)
+            for _ in range(2)
+        ),
+        return_exceptions=True,
+    )
+    assert {type(end) for end in ends} == {Conflict, Counts}
+    await reseal(process, tenant_id)
+    assert await key_ids(db) == {newest}
+    assert await open_all(db, process.keyring, tenant_id) == before
+
+
+async def test_a_run_is_ended_by_another_to_a_newer_key_which_leaves_nothing_behind(
+    db: Database, process: Process, tenant_id: UUID, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(walking, "MAX_ROWS", 2)
+    await fill(process, tenant_id, 12)
+    await process.keyring.renew_field_key(tenant_id)
+    write, batches, newest = Resealing._write, 0, b""
+
+    async def renew_meanwhile(self: Resealing, transaction: Database, work: Replacement) -> int:
+        nonlocal newest, batches
+        batches += 1
+        if batches == 3:
+            newest = await process.keyring.renew_field_key(tenant_id)
+            await begin_walk(db, tenant_id, Relation.MESSAGE, newest)
+        return await write(self, transaction, work)
+
+    with monkeypatch.context() as renewed:
+        renewed.setattr(Resealing, "_write", renew_meanwhile)
+        with pytest.raises(Conflict, match="another command"):
+            await Resealing(db, process.keyring, tenant_id, Relation.MESSAGE).run(Pace(0), REPORTS_NOTHING)
+    await reseal(process, tenant_id)
+    assert await key_ids(db) == {newest}
+
+
 async def test_what_was_changed_or_deleted_meanwhile_is_left_to_the_next_run(
     db: Database, process: Process, tenant_id: UUID, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -160,10 +233,10 @@ async def test_what_was_changed_or_deleted_meanwhile_is_left_to_the_next_run(
     work = Resealing(db, process.keyring, tenant_id, Relation.MESSAGE)
     write = Resealing._write
 
-    async def write_late(self: Resealing, transaction: Database, columns: list[list[object]]) -> int:
+    async def write_late(self: Resealing, transaction: Database, work: Replacement) -> int:
         await db.execute("UPDATE message SET sealed_content = $2 WHERE message_id = $1", ids[0], changed)
         await db.execute("DELETE FROM message WHERE message_id = $1", ids[1])
-        return await write(self, transaction, columns)
+        return await write(self, transaction, work)
 
     with monkeypatch.context() as late:
         late.setattr(Resealing, "_write", write_late)
@@ -272,15 +345,11 @@ async def test_a_page_for_a_thread_says_which_values_are_not_the_tenants(process
     row = uuid4()
     keys = await process.keyring.tenant(tenant_id)
     sealed = keys.seal("event.reply", row, b"250")
-    page = [_row(row, sealed)]
+    page = SealedPage((row,), (row,), (1,), ((sealed,),))
     await old_keys.load(page)
     with pytest.raises(Tampered):
         old_keys.open("event.reply", row, sealed)
-    assert reseal_page(page, Relation.EVENT, old_keys, keys.field_key) == Done([], 0, (row,))
-
-
-def _row(row_id: UUID, sealed: bytes) -> SealedRow:
-    return SealedRow(Position(row_id, row_id), (sealed,))
+    assert reseal_page(page, Relation.EVENT, old_keys, keys.field_key) == Done((page, [[None]]), 0, (row,))
 
 
 class ForgetfulKey(FieldKey):
@@ -299,7 +368,7 @@ async def test_nothing_of_a_batch_is_written_when_its_first_value_was_not_sealed
 ) -> None:
     message_id = uuid4()
     sealed = (await process.keyring.tenant(tenant_id)).seal("message.content", message_id, b"what must stay")
-    page = [SealedRow(Position(message_id, message_id), (sealed, None))]
+    page = SealedPage((message_id,), (message_id,), (1,), ((sealed,), (None,)))
     old_keys = OldKeys(process.keyring, tenant_id)
     await old_keys.load(page)
     key = ForgetfulKey(bytes(32), tenant_id)

@@ -4,6 +4,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from email_gateway.errors import Conflict
 from email_gateway.store.database import Database
 from email_gateway.store.key_walks import (
     Counts,
@@ -27,9 +28,9 @@ HALF_WAY = Position(uuid4(), uuid4())
 async def test_an_unfinished_walk_goes_on_and_a_finished_one_begins_anew(db: Database, tenant_id: UUID) -> None:
     walk = await begin_walk(db, tenant_id, "message", KEY)
     assert (walk.at, walk.counts) == (Position(), Counts())
-    await advance_walk(db, walk, HALF_WAY, Counts(5, 2, 1), is_finished=False)
-    again = await begin_walk(db, tenant_id, "message", KEY)
-    assert (again.at, again.counts) == (HALF_WAY, Counts(5, 2, 1))
+    walk = await advance_walk(db, walk, HALF_WAY, Counts(5, 2, 1), is_finished=False)
+    assert walk == await begin_walk(db, tenant_id, "message", KEY)
+    assert (walk.at, walk.counts) == (HALF_WAY, Counts(5, 2, 1))
     await advance_walk(db, walk, HALF_WAY, Counts(1), is_finished=True)
     found = await find_walk(db, tenant_id, "message")
     assert found is not None
@@ -44,11 +45,28 @@ async def test_a_walk_about_another_key_begins_anew(db: Database, tenant_id: UUI
     assert await find_walk(db, tenant_id, "attachment") is None
 
 
+async def test_a_walk_that_another_command_moved_or_began_for_another_key_is_refused(
+    db: Database, tenant_id: UUID
+) -> None:
+    walk = await begin_walk(db, tenant_id, "message", KEY)
+    moved = await advance_walk(db, walk, HALF_WAY, Counts(5), is_finished=False)
+    with pytest.raises(Conflict, match="another command"):
+        await advance_walk(db, walk, Position(uuid4(), uuid4()), Counts(5), is_finished=False)
+    assert await find_walk(db, tenant_id, "message") == moved
+
+    anew = await begin_walk(db, tenant_id, "message", NEWER_KEY)
+    for stale in (walk, moved):
+        with pytest.raises(Conflict, match="another command"):
+            await advance_walk(db, stale, HALF_WAY, Counts(1), is_finished=True)
+    assert await find_walk(db, tenant_id, "message") == anew
+
+
 async def test_a_page_names_every_row_and_holds_the_values_under_other_keys(db: Database, tenant_id: UUID) -> None:
     sealed = [b"\xe1\x01" + key_id + bytes(60) for key_id in (KEY, NEWER_KEY)]
     messages = [new_message(sealed_content=value) for value in sealed]
     await Acceptor(db).accept(new_request(tenant_id, *messages))
     page = await page_rows(db, Relation.MESSAGE, tenant_id, Position(), not_under=NEWER_KEY, rows=10, octets=1_000_000)
-    assert [row.values for row in page] == [(sealed[0], None), (None, None)]
-    assert [row.at.row_id for row in page] == [message.message_id for message in messages]
-    assert await count_rows(db, Relation.MESSAGE, tenant_id, page[0].at) == 1
+    assert page is not None
+    assert page.values == ((sealed[0], None), (None, None))
+    assert page.parent_ids == page.row_ids == tuple(message.message_id for message in messages)
+    assert await count_rows(db, Relation.MESSAGE, tenant_id, Position(page.parent_ids[0], page.row_ids[0])) == 1

@@ -31,7 +31,7 @@ from email_gateway.store.blind_index import (
 from email_gateway.store.data_keys import StoredIndexKey
 from email_gateway.store.database import Database, Queries
 from email_gateway.store.generations import Subject, bump_generation
-from email_gateway.store.key_walks import Position, Relation, SealedRow, begin_walk, count_rows, find_walk
+from email_gateway.store.key_walks import Position, Relation, SealedPage, begin_walk, count_rows, find_walk
 from email_gateway.store.messages import IDEMPOTENCY_WINDOW
 from email_gateway.vault.data_keys import IndexKey
 from email_gateway.vault.key_making import add_incoming_index_key, hold_active, lock_roots
@@ -226,16 +226,15 @@ class IndexRotation:
         await add_audit(transaction, actor=self.actor, action=action, tenant_id=self.tenant_id, subject=key_id.hex())
 
 
-def index_page(page: list[SealedRow], old_keys: OldKeys, key: IndexKey) -> Done[list[Entry]]:
+def index_page(page: SealedPage, old_keys: OldKeys, key: IndexKey) -> Done[list[Entry]]:
     """Open each message of a page and make its entries under an index key, as intake does; in a thread."""
     entries: list[Entry] = []
     unreadable: list[UUID] = []
-    for row in page:
-        message_id = row.at.row_id
+    for message_id, *values in zip(page.row_ids, *page.values, strict=True):
         try:
             content, tax_id = (
                 None if sealed is None else old_keys.open(field, message_id, sealed)
-                for field, sealed in zip(Relation.MESSAGE.fields, row.values, strict=True)
+                for field, sealed in zip(Relation.MESSAGE.fields, values, strict=True)
             )
         except Tampered:
             unreadable.append(message_id)

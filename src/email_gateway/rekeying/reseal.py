@@ -6,11 +6,11 @@ from uuid import UUID
 from email_gateway.errors import OperatorError, Tampered
 from email_gateway.rekeying.walking import Done, OldKeys, Pace, Progress, Steps, walk_on
 from email_gateway.store.database import Database, Queries
-from email_gateway.store.key_walks import Counts, Relation, SealedRow, begin_walk, count_rows, replace_values
-from email_gateway.vault.data_keys import BODY_AT, FieldKey
+from email_gateway.store.key_walks import Counts, Relation, SealedPage, begin_walk, count_rows, replace_values
+from email_gateway.vault.data_keys import FieldKey
 from email_gateway.vault.keyring import Keyring
 
-Columns = list[list[object]]
+Replacement = tuple[SealedPage, list[list[bytes | None]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,10 +30,11 @@ class Resealing:
     async def run(self, pace: Pace, progress: Progress) -> Counts:
         """Seal anew every value that is not under the newest key, from where an unfinished run stopped.
 
-        Of each batch the first row's new values were opened before it is written, in one statement and with the
-        position in the same transaction. What was changed or deleted meanwhile is left to the next
-        run; what does not open stays as it is and is counted. Raises KeyUnavailable when an old
-        key is out of reach; what was done until then stands.
+        Of each batch the first new value of each field is opened before the batch is written, in one
+        statement and with the position in the same transaction. What was changed or deleted
+        meanwhile is left to the next run; what does not open stays as it is and is counted. Raises
+        KeyUnavailable when an old key is out of reach, Conflict when another command works on the
+        same values; what was done until then stands.
         """
         key = (await self.keyring.tenant(self.tenant_id)).field_key
         walk = await begin_walk(self.db, self.tenant_id, self.relation, key.key_id)
@@ -46,23 +47,24 @@ class Resealing:
     async def _newest_key_id(self) -> bytes:
         return (await self.keyring.tenant(self.tenant_id)).field_key.key_id
 
-    async def _write(self, transaction: Queries, columns: Columns) -> int:
-        return await replace_values(transaction, self.relation, self.tenant_id, columns)
+    async def _write(self, transaction: Queries, work: Replacement) -> int:
+        return await replace_values(transaction, self.relation, self.tenant_id, *work)
 
 
-def reseal_page(page: list[SealedRow], relation: Relation, old_keys: OldKeys, key: FieldKey) -> Done[Columns]:
+def reseal_page(page: SealedPage, relation: Relation, old_keys: OldKeys, key: FieldKey) -> Done[Replacement]:
     """Open each value of a page and seal it under the newest key; in a thread.
 
-    The first row's values are opened again: a key or a field that is not what it should be shows
-    there, before anything of the batch is written. What accepts mail opens none, and this is as sure.
+    The first value of each field is opened again: a key or a field that is not what it should be
+    shows there, before anything of the batch is written. What accepts mail opens none, and this is
+    as sure.
     """
-    rows: list[tuple[object, ...]] = []
+    columns: list[list[bytes | None]] = []
     unreadable: list[UUID] = []
     values = 0
-    for row in page:
-        row_id = row.at.row_id
+    for field, column in zip(relation.fields, page.values, strict=True):
         fresh: list[bytes | None] = []
-        for field, sealed in zip(relation.fields, row.values, strict=True):
+        is_checked = False
+        for row_id, sealed in zip(page.row_ids, column, strict=True):
             moved = None
             if sealed is not None:
                 try:
@@ -70,21 +72,20 @@ def reseal_page(page: list[SealedRow], relation: Relation, old_keys: OldKeys, ke
                 except Tampered:
                     unreadable.append(row_id)
                 else:
-                    moved = key.seal(field, row_id, plaintext) if rows else _seal_checked(key, field, row_id, plaintext)
-            fresh += (None, None) if moved is None or sealed is None else (sealed[2:BODY_AT], moved)
-        count = len(fresh) // 2 - fresh[::2].count(None)
-        if count:
-            rows.append((row.at.parent_id, row_id, *fresh))
-            values += count
-    return Done([list(column) for column in zip(*rows, strict=True)], values, tuple(unreadable))
+                    moved = key.seal(field, row_id, plaintext)
+                    values += 1
+                    if not is_checked:
+                        _check(key, field, row_id, moved, plaintext)
+                        is_checked = True
+            fresh.append(moved)
+        columns.append(fresh)
+    return Done((page, columns), values, tuple(unreadable))
 
 
-def _seal_checked(key: FieldKey, field: str, row_id: UUID, plaintext: bytes) -> bytes:
-    moved = key.seal(field, row_id, plaintext)
+def _check(key: FieldKey, field: str, row_id: UUID, sealed: bytes, plaintext: bytes) -> None:
     try:
-        is_same = key.open(field, row_id, moved) == plaintext
+        is_same = key.open(field, row_id, sealed) == plaintext
     except Tampered:
         is_same = False
     if not is_same:
         raise OperatorError(f"a value of {field} was not sealed as it was: nothing of this batch is written")
-    return moved

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
@@ -13,7 +14,7 @@ from email_gateway.store.key_walks import (
     Counts,
     Position,
     Relation,
-    SealedRow,
+    SealedPage,
     Walk,
     advance_walk,
     commit_lazily,
@@ -24,8 +25,11 @@ from email_gateway.vault.keyring import Keyring
 
 Work = TypeVar("Work")
 
-MAX_ROWS = 2_000
-MAX_OCTETS = 8 * 1024 * 1024
+# Of one batch. Larger ones are slower: what passes through PostgreSQL's and our memory leaves the caches.
+MAX_ROWS = 500
+MAX_OCTETS = 2 * 1024 * 1024
+# One batch travels while the one before is worked on by PostgreSQL.
+WRITERS = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,22 +61,23 @@ class OldKeys:
         self._tenant_id = tenant_id
         self._keys: dict[bytes, FieldKey | Tampered] = {}
 
-    async def load(self, page: list[SealedRow]) -> None:
+    async def load(self, page: SealedPage) -> None:
         """Load every key that the page's values name; raises KeyUnavailable when one is out of reach."""
-        named = {value[2:18] for row in page for value in row.values if value is not None}
+        named = {value[2:18] for column in page.values for value in column if value is not None}
         for key_id in named - self._keys.keys():
             try:
-                self._keys[key_id] = await self._keyring.find_field_key(key_id)
+                key = await self._keyring.find_field_key(key_id)
             except Tampered as error:
                 self._keys[key_id] = error
+            else:
+                is_ours = key.tenant_id == self._tenant_id
+                self._keys[key_id] = key if is_ours else Tampered("the value was sealed for another tenant")
 
     def open(self, field: str, row_id: UUID, sealed: bytes) -> bytes:
         """Open a value; raises Tampered. Any thread may call it."""
         key = self._keys[key_id_of(sealed)]
         if isinstance(key, Tampered):
             raise key
-        if key.tenant_id != self._tenant_id:
-            raise Tampered("the value was sealed for another tenant")
         return key.open(field, row_id, sealed)
 
 
@@ -102,8 +107,17 @@ class Steps(Generic[Work]):
 
     relation: Relation
     not_under: bytes
-    prepare: Callable[[list[SealedRow]], Done[Work]]
+    prepare: Callable[[SealedPage], Done[Work]]
     write: Callable[[Queries, Work], Awaitable[int]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Batch(Generic[Work]):
+    """What is to be written of so many rows, the last of which is at `end`."""
+
+    end: Position
+    rows: int
+    done: Done[Work]
 
 
 async def walk_on(
@@ -111,46 +125,48 @@ async def walk_on(
 ) -> Counts:
     """Walk from where the walk stands to the end; return what came of it, earlier runs of it included.
 
-    Three batches are in hand at a time: one is written, one is worked on, one is read.
+    Four batches are in hand at a time: one is read, one is worked on, two are written, and these
+    commit in the order of their rows. Raises Conflict when another command is on the same walk.
     """
-    counts = walk.counts
     reading = asyncio.create_task(_read(db, walk, steps, walk.at, pace))
-    writing: asyncio.Task[Counts] | None = None
-    at = walk.at
+    last: asyncio.Future[Walk] = asyncio.get_running_loop().create_future()
+    last.set_result(walk)
+    writing: deque[asyncio.Task[Walk]] = deque()
     try:
         while page := await reading:
-            at = page[-1].at
-            reading = asyncio.create_task(_read(db, walk, steps, at, pace))
+            reading = asyncio.create_task(_read(db, walk, steps, page.end, pace))
             await old_keys.load(page)
             done = await asyncio.to_thread(steps.prepare, page)
-            if writing is not None:
-                counts += await writing
-            writing = asyncio.create_task(_write(db, walk, steps, at, len(page), done, progress))
+            if len(writing) == WRITERS:
+                await writing.popleft()
+            last = asyncio.create_task(_write(db, steps, _Batch(page.end, len(page), done), last, progress))
+            writing.append(last)
             await pace.keep(done.values)
-        if writing is not None:
-            counts += await writing
-        await advance_walk(db, walk, at, Counts(), is_finished=True)
+        walk = await last
+        await advance_walk(db, walk, walk.at, Counts(), is_finished=True)
     finally:
-        for task in (reading, writing):
-            if task is not None:
-                task.cancel()
-        await asyncio.gather(*(task for task in (reading, writing) if task is not None), return_exceptions=True)
-    return counts
+        tasks = [reading, *writing]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    return walk.counts
 
 
-async def _read(db: Database, walk: Walk, steps: Steps[Work], after: Position, pace: Pace) -> list[SealedRow]:
+async def _read(db: Database, walk: Walk, steps: Steps[Work], after: Position, pace: Pace) -> SealedPage | None:
     return await page_rows(
         db, steps.relation, walk.tenant_id, after, not_under=steps.not_under, rows=pace.rows, octets=MAX_OCTETS
     )
 
 
 async def _write(
-    db: Database, walk: Walk, steps: Steps[Work], at: Position, rows: int, done: Done[Work], progress: Progress
-) -> Counts:
+    db: Database, steps: Steps[Work], batch: _Batch[Work], before: asyncio.Future[Walk], progress: Progress
+) -> Walk:
+    """Write a batch, and move the walk past it once the batch before has been committed."""
+    done = batch.done
     async with db.transaction() as transaction:
         await commit_lazily(transaction)
         moved = await steps.write(transaction, done.work) if done.values else 0
         counts = Counts(moved, done.values - moved, len(done.unreadable))
-        await advance_walk(transaction, walk, at, counts, is_finished=False)
-    progress(Report(rows, counts, done.unreadable))
-    return counts
+        walk = await advance_walk(transaction, await before, batch.end, counts, is_finished=False)
+    progress(Report(batch.rows, counts, done.unreadable))
+    return walk

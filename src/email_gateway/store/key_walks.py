@@ -1,11 +1,13 @@
 """Walks over a tenant's sealed rows, in the order of their primary keys; each keeps its place in the database."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
+from typing import NamedTuple
 from uuid import UUID
 
+from email_gateway.errors import Conflict
 from email_gateway.store.database import Queries
 from email_gateway.store.queries import load
 
@@ -36,8 +38,7 @@ FIELDS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Position:
+class Position(NamedTuple):
     """A row: the message it belongs to, or itself, and the id that its values are bound to."""
 
     parent_id: UUID = START
@@ -45,11 +46,24 @@ class Position:
 
 
 @dataclass(frozen=True, slots=True)
-class SealedRow:
-    """A row on a walk, and those of its values, in the order of `Relation.fields`, that the walk is about."""
+class SealedPage:
+    """Rows on a walk by columns, one at least: of each row where it stands, its version, and its values.
 
-    at: Position
-    values: tuple[bytes | None, ...]
+    The version is another number after every change of the row. `values` has a column for each of
+    `Relation.fields`, with None where a row has no value that the walk is about.
+    """
+
+    parent_ids: tuple[UUID, ...]
+    row_ids: tuple[UUID, ...]
+    versions: tuple[int, ...]
+    values: tuple[tuple[bytes | None, ...], ...]
+
+    @property
+    def end(self) -> Position:
+        return Position(self.parent_ids[-1], self.row_ids[-1])
+
+    def __len__(self) -> int:
+        return len(self.row_ids)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,19 +108,30 @@ async def find_walk(db: Queries, tenant_id: UUID, name: str) -> Walk | None:
     return Walk(tenant_id, name, key_id, Position(parent_id, row_id), counts, finished_at)
 
 
-async def advance_walk(transaction: Queries, walk: Walk, at: Position, counts: Counts, *, is_finished: bool) -> None:
-    """Note that everything up to a row is done; in the transaction that wrote what was moved."""
-    await transaction.execute(
+async def advance_walk(transaction: Queries, walk: Walk, to: Position, counts: Counts, *, is_finished: bool) -> Walk:
+    """Note that everything up to a row is done, in the transaction that wrote what was moved.
+
+    Returns the walk as it stands then. Raises Conflict unless it stands where `walk` says: another
+    command has begun it for another key, or has moved it.
+    """
+    row = await transaction.fetch_one(
         SQL.advance_walk,
         walk.tenant_id,
         walk.name,
-        at.parent_id,
-        at.row_id,
+        walk.key_id,
+        *walk.at,
+        *to,
         counts.moved,
         counts.skipped,
         counts.unreadable,
         is_finished,
     )
+    if row is None:
+        raise Conflict(
+            f"another command works on the same values ({walk.name}): what was moved stays moved."
+            " Let it finish, then run this again"
+        )
+    return replace(walk, at=to, counts=walk.counts + counts)
 
 
 async def count_rows(db: Queries, relation: Relation, tenant_id: UUID, after: Position) -> int:
@@ -117,15 +142,18 @@ async def count_rows(db: Queries, relation: Relation, tenant_id: UUID, after: Po
 
 async def page_rows(
     db: Queries, relation: Relation, tenant_id: UUID, after: Position, *, not_under: bytes, rows: int, octets: int
-) -> list[SealedRow]:
-    """Return the next rows, at most so many and so large but one at least, or none at the end.
+) -> SealedPage | None:
+    """Return the next rows, at most so many and so large but one at least, or None at the end.
 
     Values that are under the key `not_under` already are left out of their rows.
     """
     found = await db.fetch(
         getattr(SQL, f"page_{relation}"), tenant_id, after.parent_id, after.row_id, not_under, rows, octets
     )
-    return [SealedRow(Position(row[0], row[1]), tuple(row)[2:]) for row in found]
+    if not found:
+        return None
+    parent_ids, row_ids, versions, *values = zip(*found, strict=True)
+    return SealedPage(parent_ids, row_ids, versions, tuple(values))
 
 
 async def commit_lazily(transaction: Queries) -> None:
@@ -134,12 +162,18 @@ async def commit_lazily(transaction: Queries) -> None:
 
 
 async def replace_values(
-    transaction: Queries, relation: Relation, tenant_id: UUID, columns: Sequence[Sequence[object]]
+    transaction: Queries,
+    relation: Relation,
+    tenant_id: UUID,
+    page: SealedPage,
+    fresh: Sequence[Sequence[bytes | None]],
 ) -> int:
-    """Put new values in the place of old ones, in one statement, and return how many took it.
+    """Put new values in the place of a page's, in one statement, and return how many took it.
 
-    `columns` are parent ids, row ids, and for each field the bytes 2 to 42 of the old values and the
-    new values, NULL where a row has none. A row that was changed or deleted meanwhile stays as it is.
+    `fresh` has the columns of `page.values`, with None where a row keeps what it has. A row that was
+    changed meanwhile, in whatever column, stays as it is.
     """
-    row = await transaction.fetch_one(getattr(SQL, f"replace_{relation}"), tenant_id, *map(list, columns))
+    row = await transaction.fetch_one(
+        getattr(SQL, f"replace_{relation}"), tenant_id, page.parent_ids, page.row_ids, page.versions, *fresh
+    )
     return int(row["number"]) if row else 0

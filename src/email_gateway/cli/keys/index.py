@@ -1,11 +1,11 @@
 """`email-gateway keys index`: the blind index of a tenant under a new key."""
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Annotated, TypeVar
 
 import typer
+import uvloop
 
 from email_gateway.cli.connecting import name_of_user, open_vault
 from email_gateway.cli.keys.reseal import POLITE_RATE, Rate
@@ -40,7 +40,7 @@ def rotate(
     named a process that does not follow: it goes on from wherever it stands. A day later
     `keys index drop` ends the old key.
     """
-    in_use = asyncio.run(_with_rotation(tenant, rate, wait, home, as_json, lambda rotation: rotation.rotate()))
+    in_use = uvloop.run(_with_rotation(tenant, rate, wait, home, as_json, lambda rotation: rotation.rotate()))
     if as_json:
         print_json(_as_plain(tenant, in_use))
         return
@@ -57,7 +57,7 @@ def drop(tenant: Tenant, rate: Rate = 0, wait: Wait = WAIT, home: HomeDir = None
     Refused within 24 hours of the switch, as long as an idempotency key lives, and while a process
     still reads the old key. The counts under both keys are compared once more before.
     """
-    deleted = asyncio.run(_with_rotation(tenant, rate, wait, home, as_json, lambda rotation: rotation.drop()))
+    deleted = uvloop.run(_with_rotation(tenant, rate, wait, home, as_json, lambda rotation: rotation.drop()))
     if as_json:
         print_json({"tenant": tenant, "deleted": deleted})
     else:

@@ -1,12 +1,12 @@
 """`email-gateway keys reseal`: old values under the newest key."""
 
-import asyncio
 import time
 from dataclasses import dataclass, field
 from typing import Annotated
 from uuid import UUID
 
 import typer
+import uvloop
 
 from email_gateway.cli.connecting import name_of_user, open_vault
 from email_gateway.cli.exits import FAILED
@@ -60,7 +60,7 @@ def reseal(
     """
     require_choice(tenant, is_all)
     began = time.monotonic()
-    done = asyncio.run(_reseal(tenant, rate, home, as_json))
+    done: list[Resealed] = uvloop.run(_reseal(tenant, rate, home, as_json))
     if as_json:
         print_json({"resealed": done, "seconds": round(time.monotonic() - began, 3)})
     else:

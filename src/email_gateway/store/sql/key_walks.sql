@@ -12,10 +12,11 @@ SELECT tenant_id, relation, key_id, after_parent, after_row, moved, skipped, unr
 FROM key_walk WHERE tenant_id = $1 AND relation = $2
 
 -- name: advance_walk
--- One batch more, in the transaction that wrote it.
-UPDATE key_walk SET after_parent = $3, after_row = $4, moved = moved + $5, skipped = skipped + $6,
-                    unreadable = unreadable + $7, finished_at = CASE WHEN $8 THEN now() END
-WHERE tenant_id = $1 AND relation = $2
+-- One batch more, in the transaction that wrote it; no row when another command has moved the walk.
+UPDATE key_walk SET after_parent = $6, after_row = $7, moved = moved + $8, skipped = skipped + $9,
+                    unreadable = unreadable + $10, finished_at = CASE WHEN $11 THEN now() END
+WHERE tenant_id = $1 AND relation = $2 AND key_id = $3 AND (after_parent, after_row) = ($4::uuid, $5::uuid)
+RETURNING true AS is_advanced
 
 -- name: commit_lazily
 -- A batch and the place behind it are lost together or not at all, so no batch need wait for the disk:
@@ -42,14 +43,14 @@ SELECT count(*) AS count FROM inbox_mail WHERE tenant_id = $1 AND inbox_id > $2
 -- The next rows in the order of the primary key, bounded by number and bytes; at least one, so that
 -- the walk goes on. Of each the values that are not under the key $4, which stands in bytes 2 to 18.
 WITH page AS MATERIALIZED (
-    SELECT message_id, sealed_content, sealed_tax_id FROM message
+    SELECT message_id, xmin, sealed_content, sealed_tax_id FROM message
     WHERE tenant_id = $1 AND message_id >= $2 AND (message_id, message_id) > ($2::uuid, $3::uuid)
     ORDER BY message_id LIMIT $5
 ), measured AS (
     SELECT *, sum(octet_length(sealed_content)) OVER running AS bytes, row_number() OVER running AS place
     FROM page WINDOW running AS (ORDER BY message_id)
 )
-SELECT message_id, message_id,
+SELECT message_id, message_id, xmin,
        CASE WHEN substring(sealed_content FROM 3 FOR 16) <> $4::bytea THEN sealed_content END,
        CASE WHEN substring(sealed_tax_id FROM 3 FOR 16) <> $4::bytea THEN sealed_tax_id END
 FROM measured WHERE bytes <= $6::bigint OR place = 1 ORDER BY message_id
@@ -57,55 +58,57 @@ FROM measured WHERE bytes <= $6::bigint OR place = 1 ORDER BY message_id
 -- name: page_attachment
 -- The same of attachments, in the order of their messages.
 WITH page AS MATERIALIZED (
-    SELECT message_id, attachment_id, sealed_content FROM attachment
+    SELECT message_id, attachment_id, xmin, sealed_content FROM attachment
     WHERE tenant_id = $1 AND message_id >= $2 AND (message_id, attachment_id) > ($2::uuid, $3::uuid)
     ORDER BY message_id, attachment_id LIMIT $5
 ), measured AS (
     SELECT *, sum(octet_length(sealed_content)) OVER running AS bytes, row_number() OVER running AS place
     FROM page WINDOW running AS (ORDER BY message_id, attachment_id)
 )
-SELECT message_id, attachment_id,
+SELECT message_id, attachment_id, xmin,
        CASE WHEN substring(sealed_content FROM 3 FOR 16) <> $4::bytea THEN sealed_content END
 FROM measured WHERE bytes <= $6::bigint OR place = 1 ORDER BY message_id, attachment_id
 
 -- name: page_event
 -- The same of events. A reply is short, but is measured all the same.
 WITH page AS MATERIALIZED (
-    SELECT message_id, event_id, sealed_reply FROM event
+    SELECT message_id, event_id, xmin, sealed_reply FROM event
     WHERE tenant_id = $1 AND message_id >= $2 AND (message_id, event_id) > ($2::uuid, $3::uuid)
     ORDER BY message_id, event_id LIMIT $5
 ), measured AS (
     SELECT *, sum(coalesce(octet_length(sealed_reply), 0)) OVER running AS bytes, row_number() OVER running AS place
     FROM page WINDOW running AS (ORDER BY message_id, event_id)
 )
-SELECT message_id, event_id, CASE WHEN substring(sealed_reply FROM 3 FOR 16) <> $4::bytea THEN sealed_reply END
+SELECT message_id, event_id, xmin,
+       CASE WHEN substring(sealed_reply FROM 3 FOR 16) <> $4::bytea THEN sealed_reply END
 FROM measured WHERE bytes <= $6::bigint OR place = 1 ORDER BY message_id, event_id
 
 -- name: page_inbox_mail
 -- The same of the development inbox.
 WITH page AS MATERIALIZED (
-    SELECT inbox_id, sealed_raw FROM inbox_mail
+    SELECT inbox_id, xmin, sealed_raw FROM inbox_mail
     WHERE tenant_id = $1 AND inbox_id >= $2 AND (inbox_id, inbox_id) > ($2::uuid, $3::uuid)
     ORDER BY inbox_id LIMIT $5
 ), measured AS (
     SELECT *, sum(octet_length(sealed_raw)) OVER running AS bytes, row_number() OVER running AS place
     FROM page WINDOW running AS (ORDER BY inbox_id)
 )
-SELECT inbox_id, inbox_id, CASE WHEN substring(sealed_raw FROM 3 FOR 16) <> $4::bytea THEN sealed_raw END
+SELECT inbox_id, inbox_id, xmin,
+       CASE WHEN substring(sealed_raw FROM 3 FOR 16) <> $4::bytea THEN sealed_raw END
 FROM measured WHERE bytes <= $6::bigint OR place = 1 ORDER BY inbox_id
 
 -- name: replace_message
--- Put values in the place of those that were read. Those are known by their key id and their nonce of 24
--- random bytes, which no two sealed values share: whatever was changed meanwhile stays as it is.
+-- Put values in the place of those that were read. xmin is the transaction that wrote a row: one that
+-- was changed meanwhile has another, and stays as it is.
+-- A function in FROM is spooled, above work_mem into a file; one in a SELECT list hands out row by row.
 WITH replaced AS (
     UPDATE message SET sealed_content = coalesce(fresh.content, sealed_content),
                        sealed_tax_id = coalesce(fresh.tax_id, sealed_tax_id)
-    FROM unnest($2::uuid[], $3::uuid[], $4::bytea[], $5::bytea[], $6::bytea[], $7::bytea[])
-         AS fresh (parent_id, row_id, content_head, content, tax_id_head, tax_id)
-    WHERE tenant_id = $1 AND message_id = parent_id AND message_id = row_id
-      AND (content_head IS NULL OR substring(sealed_content FROM 3 FOR 40) = content_head)
-      AND (tax_id_head IS NULL OR substring(sealed_tax_id FROM 3 FOR 40) = tax_id_head)
-    RETURNING num_nonnulls(content_head, tax_id_head) AS number
+    FROM (SELECT unnest($2::uuid[]) AS parent_id, unnest($3::uuid[]) AS row_id, unnest($4::xid[]) AS version,
+                 unnest($5::bytea[]) AS content, unnest($6::bytea[]) AS tax_id) AS fresh
+    WHERE tenant_id = $1 AND message_id = parent_id AND message_id = row_id AND message.xmin = version
+      AND num_nonnulls(fresh.content, fresh.tax_id) > 0
+    RETURNING num_nonnulls(fresh.content, fresh.tax_id) AS number
 )
 SELECT coalesce(sum(number), 0) AS number FROM replaced
 
@@ -113,9 +116,10 @@ SELECT coalesce(sum(number), 0) AS number FROM replaced
 -- The same of attachments.
 WITH replaced AS (
     UPDATE attachment SET sealed_content = fresh.value
-    FROM unnest($2::uuid[], $3::uuid[], $4::bytea[], $5::bytea[]) AS fresh (parent_id, row_id, head, value)
-    WHERE tenant_id = $1 AND message_id = parent_id AND attachment_id = row_id
-      AND substring(sealed_content FROM 3 FOR 40) = head
+    FROM (SELECT unnest($2::uuid[]) AS parent_id, unnest($3::uuid[]) AS row_id, unnest($4::xid[]) AS version,
+                 unnest($5::bytea[]) AS value) AS fresh
+    WHERE tenant_id = $1 AND message_id = parent_id AND attachment_id = row_id AND attachment.xmin = version
+      AND fresh.value IS NOT NULL
     RETURNING 1
 )
 SELECT count(*) AS number FROM replaced
@@ -124,9 +128,10 @@ SELECT count(*) AS number FROM replaced
 -- The same of events.
 WITH replaced AS (
     UPDATE event SET sealed_reply = fresh.value
-    FROM unnest($2::uuid[], $3::uuid[], $4::bytea[], $5::bytea[]) AS fresh (parent_id, row_id, head, value)
-    WHERE tenant_id = $1 AND message_id = parent_id AND event_id = row_id
-      AND substring(sealed_reply FROM 3 FOR 40) = head
+    FROM (SELECT unnest($2::uuid[]) AS parent_id, unnest($3::uuid[]) AS row_id, unnest($4::xid[]) AS version,
+                 unnest($5::bytea[]) AS value) AS fresh
+    WHERE tenant_id = $1 AND message_id = parent_id AND event_id = row_id AND event.xmin = version
+      AND fresh.value IS NOT NULL
     RETURNING 1
 )
 SELECT count(*) AS number FROM replaced
@@ -135,9 +140,10 @@ SELECT count(*) AS number FROM replaced
 -- The same of the development inbox.
 WITH replaced AS (
     UPDATE inbox_mail SET sealed_raw = fresh.value
-    FROM unnest($2::uuid[], $3::uuid[], $4::bytea[], $5::bytea[]) AS fresh (parent_id, row_id, head, value)
-    WHERE tenant_id = $1 AND inbox_id = parent_id AND inbox_id = row_id
-      AND substring(sealed_raw FROM 3 FOR 40) = head
+    FROM (SELECT unnest($2::uuid[]) AS parent_id, unnest($3::uuid[]) AS row_id, unnest($4::xid[]) AS version,
+                 unnest($5::bytea[]) AS value) AS fresh
+    WHERE tenant_id = $1 AND inbox_id = parent_id AND inbox_id = row_id AND inbox_mail.xmin = version
+      AND fresh.value IS NOT NULL
     RETURNING 1
 )
 SELECT count(*) AS number FROM replaced
