@@ -15,8 +15,11 @@ CLIENT = "203.0.113.9"
 
 
 @pytest.fixture
-async def redis(tmp_path: Path) -> AsyncIterator[tuple[str, "subprocess.Popen[bytes]"]]:
-    """A real Redis on a loopback port: its URL and its process."""
+async def redis(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[tuple[str, "subprocess.Popen[bytes]"]]:
+    """A real Redis on a loopback port, given all the time it needs: its URL and its process."""
+    monkeypatch.setattr("email_gateway.limits.REDIS_TIMEOUT_SECONDS", 10.0)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
