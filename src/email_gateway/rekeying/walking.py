@@ -111,15 +111,6 @@ class Steps(Generic[Work]):
     write: Callable[[Queries, Work], Awaitable[int]]
 
 
-@dataclass(frozen=True, slots=True)
-class _Batch(Generic[Work]):
-    """What is to be written of so many rows, the last of which is at `end`."""
-
-    end: Position
-    rows: int
-    done: Done[Work]
-
-
 async def walk_on(
     db: Database, walk: Walk, old_keys: OldKeys, steps: Steps[Work], pace: Pace, progress: Progress
 ) -> Counts:
@@ -139,7 +130,7 @@ async def walk_on(
             done = await asyncio.to_thread(steps.prepare, page)
             if len(writing) == WRITERS:
                 await writing.popleft()
-            last = asyncio.create_task(_write(db, steps, _Batch(page.end, len(page), done), last, progress))
+            last = asyncio.create_task(_write(db, steps, page, done, last, progress))
             writing.append(last)
             await pace.keep(done.values)
         walk = await last
@@ -159,14 +150,18 @@ async def _read(db: Database, walk: Walk, steps: Steps[Work], after: Position, p
 
 
 async def _write(
-    db: Database, steps: Steps[Work], batch: _Batch[Work], before: asyncio.Future[Walk], progress: Progress
+    db: Database,
+    steps: Steps[Work],
+    page: SealedPage,
+    done: Done[Work],
+    before: asyncio.Future[Walk],
+    progress: Progress,
 ) -> Walk:
-    """Write a batch, and move the walk past it once the batch before has been committed."""
-    done = batch.done
+    """Write what came of a page, and move the walk past it once the page before has been committed."""
     async with db.transaction() as transaction:
         await commit_lazily(transaction)
         moved = await steps.write(transaction, done.work) if done.values else 0
         counts = Counts(moved, done.values - moved, len(done.unreadable))
-        walk = await advance_walk(transaction, await before, batch.end, counts, is_finished=False)
-    progress(Report(batch.rows, counts, done.unreadable))
+        walk = await advance_walk(transaction, await before, page.end, counts, is_finished=False)
+    progress(Report(len(page), counts, done.unreadable))
     return walk
