@@ -38,6 +38,16 @@ def request(path: str, api_key: str, body: object) -> bytes:
     return head.encode() + data
 
 
+def status_of(answer: bytes) -> bytes | None:
+    """Return the status of one answer, or None while it is incomplete."""
+    head, separator, body = answer.partition(b"\r\n\r\n")
+    if not separator:
+        return None
+    marker = head.lower().index(b"content-length:") + len(b"content-length:")
+    length = int(head[marker:].split(b"\r\n", 1)[0])
+    return head[9:12] if len(body) >= length else None
+
+
 class Connection(asyncio.Protocol):
     """Sends the next request of the shared queue as soon as the last is answered."""
 
@@ -53,16 +63,11 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._buffer += data
-        head, separator, rest = self._buffer.partition(b"\r\n\r\n")
-        if not separator:
+        status = status_of(self._buffer)
+        if status is None:
             return
-        marker = head.lower().index(b"content-length:") + len(b"content-length:")
-        length = int(head[marker:].split(b"\r\n", 1)[0])
-        if len(rest) < length:
-            return
-        status = head[9:12]
         self.statuses[status] = self.statuses.get(status, 0) + 1
-        self._buffer = rest[length:]
+        self._buffer = b""
         self._next()
 
     def connection_lost(self, exc: Exception | None) -> None:

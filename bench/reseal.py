@@ -7,11 +7,11 @@ repeated, each time to a newer key; its figure is the median, beside the slowest
 
 import asyncio
 import contextlib
-import http.client
 import json
 import multiprocessing
 import os
 import random
+import socket
 import statistics
 import time
 from collections.abc import Callable, Iterator
@@ -27,7 +27,7 @@ from rich.table import Table
 from uuid_utils.compat import uuid7
 
 from bench import gateway
-from bench.load import email
+from bench.load import email, request, status_of
 from email_gateway.mail.tax_ids import parse_tax_id
 from email_gateway.rekeying.reseal import Replacement, reseal_page
 from email_gateway.rekeying.walking import MAX_OCTETS, MAX_ROWS, Done, OldKeys, Pace, Steps, walk_on
@@ -74,18 +74,21 @@ class Figure:
 
 def keep_sending(port: int, api_key: str, stop: Event, count: Any) -> None:
     """Send mails over one connection, MAILS_PER_SECOND, until told to stop; in a process of its own."""
-    body = json.dumps(email(1))
-    headers = {"authorization": f"Bearer {api_key}", "content-type": "application/json"}
-    connection = http.client.HTTPConnection("127.0.0.1", port)
-    began = time.monotonic()
-    while not stop.is_set():
-        time.sleep(max(0.0, began + count.value / MAILS_PER_SECOND - time.monotonic()))
-        connection.request("POST", "/v1/emails", body, headers)
-        answer = connection.getresponse()
-        answer.read()
-        if answer.status != 202:
-            raise RuntimeError(f"a mail was not accepted: {answer.status}")
-        count.value += 1
+    mail = request("/v1/emails", api_key, email(1))
+    with socket.create_connection(("127.0.0.1", port)) as connection:
+        began = time.monotonic()
+        while not stop.is_set():
+            time.sleep(max(0.0, began + count.value / MAILS_PER_SECOND - time.monotonic()))
+            connection.sendall(mail)
+            answer = b""
+            while (status := status_of(answer)) is None:
+                received = connection.recv(64 * 1024)
+                if not received:
+                    raise RuntimeError("the gateway closed the connection")
+                answer += received
+            if status != b"202":
+                raise RuntimeError(f"a mail was not accepted: {status.decode()}")
+            count.value += 1
 
 
 class Sender:
@@ -135,8 +138,6 @@ async def fill(running: gateway.Gateway) -> None:
                 yield tenant_id, message_id, content, sealed_tax_id, size, "example.com", 1, expires_at
 
         await connection.copy_records_to_table("message", records=rows(), columns=COLUMNS)
-        await connection.execute("VACUUM ANALYZE message")
-        await connection.execute("CHECKPOINT")
         await connection.close()
 
 
@@ -152,6 +153,14 @@ async def vault_of(running: gateway.Gateway) -> Any:
     finally:
         await db.close()
         await service.close()
+
+
+async def settle(running: gateway.Gateway) -> None:
+    """Do what PostgreSQL does by itself in the days between two rotations, or between a mail and its first."""
+    connection = await asyncpg.connect(running.postgres.url)
+    await connection.execute("VACUUM ANALYZE message")
+    await connection.execute("CHECKPOINT")
+    await connection.close()
 
 
 def reseal_ours(running: gateway.Gateway) -> float:
@@ -170,7 +179,7 @@ async def rewrite(running: gateway.Gateway) -> float:
 
         began = time.perf_counter()
         walk = await begin_walk(db, tenant_id, "bench", bytes(16))
-        steps = Steps(Relation.MESSAGE, b"", copy_page, write)
+        steps = Steps(Relation.MESSAGE, copy_page, write)
         counts = await walk_on(db, walk, OldKeys(keyring, tenant_id), steps, Pace(0), lambda _: None)
         return counts.moved / (time.perf_counter() - began)
 
@@ -185,7 +194,7 @@ async def crypto_alone(running: gateway.Gateway) -> float:
     async with vault_of(running) as (db, keyring, tenant_id):
         pages, at = [], Position()
         for _ in range(CRYPTO_PAGES):
-            page = await page_rows(db, Relation.MESSAGE, tenant_id, at, not_under=b"", rows=MAX_ROWS, octets=MAX_OCTETS)
+            page = await page_rows(db, Relation.MESSAGE, tenant_id, at, rows=MAX_ROWS, octets=MAX_OCTETS)
             assert page is not None  # there are more messages than these
             pages.append(page)
             at = page.end
@@ -217,7 +226,10 @@ def walk_often(name: str, repeat: int, running: gateway.Gateway, walk: Callable[
     sender = Sender(running)
     sender.start()
     before, began = sender.count, time.perf_counter()
-    rates = [walk() for _ in range(repeat)]
+    rates = []
+    for _ in range(repeat):
+        asyncio.run(settle(running))
+        rates.append(walk())
     accepted_per_second = (sender.count - before) / (time.perf_counter() - began)
     sender.stop()
     return Figure(name, rates, accepted_per_second)

@@ -42,6 +42,29 @@ def test_what_was_sealed_opens_again_and_is_58_bytes_longer(
     assert key.open(field, row, sealed) == plaintext
 
 
+@given(st.lists(st.none() | st.binary(max_size=300), max_size=20))
+def test_a_column_is_sealed_and_opened_as_each_of_its_values(column: list[bytes | None]) -> None:
+    key, rows = FieldKey(make_material(), TENANT), [uuid4() for _ in column]
+    sealed = key.seal_all(FIELD, rows, column)
+    for row, plaintext, value in zip(rows, column, sealed, strict=True):
+        assert (None if value is None else key.open(FIELD, row, value)) == plaintext
+    assert key.open_all(FIELD, rows, sealed) == column
+    one_by_one = [value and key.seal(FIELD, row, value) for row, value in zip(rows, column, strict=True)]
+    assert key.open_all(FIELD, rows, one_by_one) == [value or None for value in column]
+
+
+def test_a_column_is_sealed_with_a_nonce_for_each_value(key: FieldKey) -> None:
+    sealed = key.seal_all(FIELD, [ROW] * 1000, [PLAINTEXT] * 1000)
+    assert len({value[18:42] for value in sealed if value}) == len({value[42:] for value in sealed if value}) == 1000
+
+
+def test_what_does_not_open_in_a_column_is_none_and_spoils_nothing_else(key: FieldKey) -> None:
+    good, other = key.seal(FIELD, ROW, PLAINTEXT), FieldKey(make_material(), TENANT).seal(FIELD, ROW, PLAINTEXT)
+    broken = [b"", good[:57], b"\xe2" + good[1:], other, good[:-1], good[:-1] + bytes((good[-1] ^ 1,))]
+    assert key.open_all(FIELD, [ROW] * 8, [good, *broken, good]) == [PLAINTEXT, *[None] * 6, PLAINTEXT]
+    assert key.open_all("message.content", [ROW], [good]) == key.open_all(FIELD, [uuid4()], [good]) == [None]
+
+
 def test_a_large_value_opens_again(key: FieldKey) -> None:
     plaintext = os.urandom(3_000_000)
     assert key.open("attachment.content", ROW, key.seal("attachment.content", ROW, plaintext)) == plaintext

@@ -71,6 +71,13 @@ def test_xaes_gives_the_accumulated_hash_of_ten_thousand_cases() -> None:
     assert sealed.hexdigest(32) == VECTORS["accumulated"]["shake128"]
 
 
+@given(st.binary(min_size=32, max_size=32), st.lists(st.binary(min_size=24, max_size=24), max_size=9))
+def test_many_nonces_give_the_ciphers_that_each_gives_alone(key: bytes, nonces: list[bytes]) -> None:
+    xaes = Xaes(key)
+    for nonce, cipher in zip(nonces, xaes.ciphers(nonces), strict=True):
+        assert cipher.encrypt(nonce[12:], b"plain", b"aad") == xaes.encrypt(nonce, b"plain", b"aad")
+
+
 @given(st.binary(min_size=32, max_size=32), st.binary(max_size=400), st.binary(max_size=200))
 def test_tink_opens_what_xaes_seals_and_the_other_way_round(key: bytes, plaintext: bytes, aad: bytes) -> None:
     xaes, other, nonce = Xaes(key), tink_of(key), os.urandom(24)
@@ -99,6 +106,8 @@ def test_xaes_refuses_keys_and_nonces_of_another_length() -> None:
     for length in (0, 12, 23, 25):
         with pytest.raises(ValueError, match="24 bytes"):
             Xaes(bytes(32)).encrypt(bytes(length), b"", b"")
+        with pytest.raises(ValueError, match="24 bytes"):
+            Xaes(bytes(32)).ciphers([bytes(24), bytes(length)])
 
 
 def test_threads_share_one_key() -> None:

@@ -13,7 +13,7 @@ from uuid import UUID
 
 import msgspec
 
-from email_gateway.errors import Conflict, Tampered
+from email_gateway.errors import Conflict
 from email_gateway.mail.content import Content
 from email_gateway.mail.search_terms import search_terms
 from email_gateway.mail.tax_ids import unpack_tax_id
@@ -151,7 +151,7 @@ class IndexRotation:
         self.say("copying the entries to the new key")
         key = next(key for key in (await self.keyring.tenant(self.tenant_id)).index_keys if key.key_id == newer)
         old_keys = OldKeys(self.keyring, self.tenant_id)
-        steps = Steps(Relation.MESSAGE, b"", lambda page: index_page(page, old_keys, key), self._write)
+        steps = Steps(Relation.MESSAGE, lambda page: index_page(page, old_keys, key), self._write)
         walk = await begin_walk(self.db, self.tenant_id, WALK, newer)
         counts = await walk_on(self.db, walk, old_keys, steps, self.pace, self.progress)
         if not await self._agree(self.db, newer, older):
@@ -230,16 +230,14 @@ def index_page(page: SealedPage, old_keys: OldKeys, key: IndexKey) -> Done[list[
     """Open each message of a page and make its entries under an index key, as intake does; in a thread."""
     entries: list[Entry] = []
     unreadable: list[UUID] = []
-    for message_id, *values in zip(page.row_ids, *page.values, strict=True):
-        try:
-            content, tax_id = (
-                None if sealed is None else old_keys.open(field, message_id, sealed)
-                for field, sealed in zip(Relation.MESSAGE.fields, values, strict=True)
-            )
-        except Tampered:
+    contents, tax_ids = (
+        old_keys.open(field, page.row_ids, column)
+        for field, column in zip(Relation.MESSAGE.fields, page.values, strict=True)
+    )
+    for message_id, content, tax_id, sealed in zip(page.row_ids, contents, tax_ids, page.values[1], strict=True):
+        if content is None or (tax_id is None and sealed is not None):
             unreadable.append(message_id)
             continue
-        assert content is not None  # the column is not null
         terms = search_terms(_CONTENT.decode(content), None if tax_id is None else unpack_tax_id(tax_id))
         entries += [(message_id, key.key_id, field, key.blind(field, kind, form)) for field, kind, form in terms]
     return Done(entries, len(entries), tuple(unreadable))

@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 from uuid import UUID
 
-from email_gateway.errors import OperatorError, Tampered
+from email_gateway.errors import OperatorError
 from email_gateway.rekeying.walking import Done, OldKeys, Pace, Progress, Steps, walk_on
 from email_gateway.store.database import Database, Queries
 from email_gateway.store.key_walks import Counts, Relation, SealedPage, begin_walk, count_rows, replace_values
-from email_gateway.vault.data_keys import FieldKey
+from email_gateway.vault.data_keys import HEADER_BYTES, FieldKey
 from email_gateway.vault.keyring import Keyring
 
 Replacement = tuple[SealedPage, list[list[bytes | None]]]
@@ -39,9 +39,7 @@ class Resealing:
         key = (await self.keyring.tenant(self.tenant_id)).field_key
         walk = await begin_walk(self.db, self.tenant_id, self.relation, key.key_id)
         old_keys = OldKeys(self.keyring, self.tenant_id)
-        steps = Steps(
-            self.relation, key.key_id, lambda page: reseal_page(page, self.relation, old_keys, key), self._write
-        )
+        steps = Steps(self.relation, lambda page: reseal_page(page, self.relation, old_keys, key), self._write)
         return await walk_on(self.db, walk, old_keys, steps, pace, progress)
 
     async def _newest_key_id(self) -> bytes:
@@ -52,7 +50,7 @@ class Resealing:
 
 
 def reseal_page(page: SealedPage, relation: Relation, old_keys: OldKeys, key: FieldKey) -> Done[Replacement]:
-    """Open each value of a page and seal it under the newest key; in a thread.
+    """Open each value of a page that is under another key and seal it under the newest; in a thread.
 
     The first value of each field is opened again: a key or a field that is not what it should be
     shows there, before anything of the batch is written. What accepts mail opens none, and this is
@@ -62,30 +60,16 @@ def reseal_page(page: SealedPage, relation: Relation, old_keys: OldKeys, key: Fi
     unreadable: list[UUID] = []
     values = 0
     for field, column in zip(relation.fields, page.values, strict=True):
-        fresh: list[bytes | None] = []
-        is_checked = False
-        for row_id, sealed in zip(page.row_ids, column, strict=True):
-            moved = None
-            if sealed is not None:
-                try:
-                    plaintext = old_keys.open(field, row_id, sealed)
-                except Tampered:
-                    unreadable.append(row_id)
-                else:
-                    moved = key.seal(field, row_id, plaintext)
-                    values += 1
-                    if not is_checked:
-                        _check(key, field, row_id, moved, plaintext)
-                        is_checked = True
-            fresh.append(moved)
+        older = [None if sealed is None or sealed[2:HEADER_BYTES] == key.key_id else sealed for sealed in column]
+        plaintexts = old_keys.open(field, page.row_ids, older)
+        fresh = key.seal_all(field, page.row_ids, plaintexts)
+        for row_id, sealed, moved in zip(page.row_ids, older, fresh, strict=True):
+            if moved is not None:
+                values += 1
+            elif sealed is not None:
+                unreadable.append(row_id)
+        first = next((at for at, moved in enumerate(fresh) if moved is not None), 0)
+        if key.open_all(field, [page.row_ids[first]], [fresh[first]]) != [plaintexts[first]]:
+            raise OperatorError(f"a value of {field} was not sealed as it was: nothing of this batch is written")
         columns.append(fresh)
     return Done((page, columns), values, tuple(unreadable))
-
-
-def _check(key: FieldKey, field: str, row_id: UUID, sealed: bytes, plaintext: bytes) -> None:
-    try:
-        is_same = key.open(field, row_id, sealed) == plaintext
-    except Tampered:
-        is_same = False
-    if not is_same:
-        raise OperatorError(f"a value of {field} was not sealed as it was: nothing of this batch is written")

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 from uuid import UUID
@@ -20,7 +20,7 @@ from email_gateway.store.key_walks import (
     commit_lazily,
     page_rows,
 )
-from email_gateway.vault.data_keys import FieldKey, key_id_of
+from email_gateway.vault.data_keys import HEADER_BYTES, FieldKey
 from email_gateway.vault.keyring import Keyring
 
 Work = TypeVar("Work")
@@ -63,7 +63,7 @@ class OldKeys:
 
     async def load(self, page: SealedPage) -> None:
         """Load every key that the page's values name; raises KeyUnavailable when one is out of reach."""
-        named = {value[2:18] for column in page.values for value in column if value is not None}
+        named = {value[2:HEADER_BYTES] for column in page.values for value in column if value is not None}
         for key_id in named - self._keys.keys():
             try:
                 key = await self._keyring.find_field_key(key_id)
@@ -73,12 +73,16 @@ class OldKeys:
                 is_ours = key.tenant_id == self._tenant_id
                 self._keys[key_id] = key if is_ours else Tampered("the value was sealed for another tenant")
 
-    def open(self, field: str, row_id: UUID, sealed: bytes) -> bytes:
-        """Open a value; raises Tampered. Any thread may call it."""
-        key = self._keys[key_id_of(sealed)]
-        if isinstance(key, Tampered):
-            raise key
-        return key.open(field, row_id, sealed)
+    def open(self, field: str, row_ids: Sequence[UUID], column: Sequence[bytes | None]) -> list[bytes | None]:
+        """Open one field of a page's rows; None stands where a value does not open. Any thread may call it."""
+        opened: list[bytes | None] = [None] * len(column)
+        for key_id in {value[2:HEADER_BYTES] for value in column if value is not None}:
+            key = self._keys[key_id]
+            if isinstance(key, FieldKey):
+                for at, plaintext in enumerate(key.open_all(field, row_ids, column)):
+                    if plaintext is not None:
+                        opened[at] = plaintext
+        return opened
 
 
 class Pace:
@@ -106,7 +110,6 @@ class Steps(Generic[Work]):
     """What a walk does: `prepare` in a thread; `write` in a transaction, returning how many values took it."""
 
     relation: Relation
-    not_under: bytes
     prepare: Callable[[SealedPage], Done[Work]]
     write: Callable[[Queries, Work], Awaitable[int]]
 
@@ -144,9 +147,7 @@ async def walk_on(
 
 
 async def _read(db: Database, walk: Walk, steps: Steps[Work], after: Position, pace: Pace) -> SealedPage | None:
-    return await page_rows(
-        db, steps.relation, walk.tenant_id, after, not_under=steps.not_under, rows=pace.rows, octets=MAX_OCTETS
-    )
+    return await page_rows(db, steps.relation, walk.tenant_id, after, rows=pace.rows, octets=MAX_OCTETS)
 
 
 async def _write(

@@ -50,7 +50,7 @@ class SealedPage:
     """Rows on a walk by columns, one at least: of each row where it stands, its version, and its values.
 
     The version is another number after every change of the row. `values` has a column for each of
-    `Relation.fields`, with None where a row has no value that the walk is about.
+    `Relation.fields`, with None where a row has no value.
     """
 
     parent_ids: tuple[UUID, ...]
@@ -141,15 +141,10 @@ async def count_rows(db: Queries, relation: Relation, tenant_id: UUID, after: Po
 
 
 async def page_rows(
-    db: Queries, relation: Relation, tenant_id: UUID, after: Position, *, not_under: bytes, rows: int, octets: int
+    db: Queries, relation: Relation, tenant_id: UUID, after: Position, *, rows: int, octets: int
 ) -> SealedPage | None:
-    """Return the next rows, at most so many and so large but one at least, or None at the end.
-
-    Values that are under the key `not_under` already are left out of their rows.
-    """
-    found = await db.fetch(
-        getattr(SQL, f"page_{relation}"), tenant_id, after.parent_id, after.row_id, not_under, rows, octets
-    )
+    """Return the next rows, at most so many and none after that with which they reach so many octets; None at the end."""
+    found = await db.fetch(getattr(SQL, f"page_{relation}"), tenant_id, *after, rows, octets)
     if not found:
         return None
     parent_ids, row_ids, versions, *values = zip(*found, strict=True)

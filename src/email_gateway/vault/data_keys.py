@@ -1,9 +1,11 @@
 """A tenant's data keys: the one that seals its values, and the one that makes its blind indexes."""
 
 import os
+from collections.abc import Sequence
 from typing import Final
 from uuid import UUID
 
+from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.hmac import HMAC
 
@@ -93,6 +95,37 @@ class FieldKey:
             raise Tampered("the value was sealed under another key")
         head = self._aad_heads.get(field) or self._aad_head(field)
         return self._xaes.decrypt(sealed[HEADER_BYTES:BODY_AT], sealed[BODY_AT:], head + row_id.bytes)
+
+    def seal_all(self, field: str, row_ids: Sequence[UUID], column: Sequence[bytes | None]) -> list[bytes | None]:
+        """Seal one field of many rows as `seal` does, for less than one by one; None stays None."""
+        head = self._aad_heads.get(field) or self._aad_head(field)
+        drawn = os.urandom(NONCE_BYTES * len(column))
+        nonces = [drawn[at : at + NONCE_BYTES] for at in range(0, len(drawn), NONCE_BYTES)]
+        return [
+            None
+            if plaintext is None
+            else self._header + nonce + cipher.encrypt(nonce[12:], plaintext, head + row_id.bytes)
+            for row_id, plaintext, nonce, cipher in zip(
+                row_ids, column, nonces, self._xaes.ciphers(nonces), strict=True
+            )
+        ]
+
+    def open_all(self, field: str, row_ids: Sequence[UUID], column: Sequence[bytes | None]) -> list[bytes | None]:
+        """Open one field of many rows as `open` does, for less; None stands where that would raise, or for None."""
+        head = self._aad_heads.get(field) or self._aad_head(field)
+        opened: list[bytes | None] = [None] * len(column)
+        ours = [
+            (at, value)
+            for at, value in enumerate(column)
+            if value is not None and value.startswith(self._header) and len(value) >= OVERHEAD
+        ]
+        nonces = [value[HEADER_BYTES:BODY_AT] for _, value in ours]
+        for (at, value), nonce, cipher in zip(ours, nonces, self._xaes.ciphers(nonces), strict=True):
+            try:
+                opened[at] = cipher.decrypt(nonce[12:], value[BODY_AT:], head + row_ids[at].bytes)
+            except InvalidTag:
+                continue
+        return opened
 
     def _aad_head(self, field: str) -> bytes:
         """Return the AAD up to the row's sixteen bytes, which come last: it is the same for every row."""

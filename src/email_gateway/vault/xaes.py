@@ -1,6 +1,7 @@
 """XAES-256-GCM (C2SP): AES-256-GCM under a key derived per nonce, so that the nonce may be 192 random bits."""
 
 import threading
+from collections.abc import Sequence
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers import Cipher, CipherContext, algorithms, modes
@@ -18,6 +19,7 @@ COUNTER_1 = b"\x00\x01X\x00" + bytes(12)
 COUNTER_2 = b"\x00\x02X\x00" + bytes(12)
 # Multiplied by this, the nonce's first half stands at the end of both blocks.
 TWICE = (1 << 128) + 1
+WRONG_NONCE = "an XAES-256-GCM nonce has 24 bytes"
 CMAC_POLYNOMIAL = 0x87  # x^128 + x^7 + x^2 + x + 1 (SP 800-38B section 5.3)
 
 
@@ -52,14 +54,27 @@ class Xaes:
         except InvalidTag:
             raise Tampered("the authentication tag does not match") from None
 
+    def ciphers(self, nonces: Sequence[bytes]) -> list[AESGCM]:
+        """Return for each nonce the AES-256-GCM that its last 12 bytes belong to.
+
+        One pass of the block cipher makes all their keys, for less than half of what they cost one by one.
+        """
+        if any(len(nonce) != NONCE_BYTES for nonce in nonces):
+            raise ValueError(WRONG_NONCE)
+        blocks = b"".join([b"\0\0\0\0%b\0\0\0\0%b" % (nonce[:12], nonce[:12]) for nonce in nonces])
+        masks = self._mask.to_bytes(KEY_BYTES) * len(nonces)
+        masked = int.from_bytes(blocks) ^ int.from_bytes(masks)
+        keys = self._encryptor().update(masked.to_bytes(len(blocks)))
+        return [AESGCM(keys[at : at + KEY_BYTES]) for at in range(0, len(keys), KEY_BYTES)]
+
     def _derive(self, nonce: bytes) -> bytes:
         if len(nonce) != NONCE_BYTES:
-            raise ValueError("an XAES-256-GCM nonce has 24 bytes")
+            raise ValueError(WRONG_NONCE)
         try:
             encryptor = self._local.encryptor
         except AttributeError:
             encryptor = self._encryptor()
-        key: bytes = encryptor.update((int.from_bytes(nonce[:12]) * TWICE ^ self._mask).to_bytes(32))
+        key: bytes = encryptor.update((int.from_bytes(nonce[:12]) * TWICE ^ self._mask).to_bytes(KEY_BYTES))
         return key
 
     def _encryptor(self) -> CipherContext:

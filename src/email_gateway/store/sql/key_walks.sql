@@ -40,62 +40,45 @@ SELECT count(*) AS count FROM event WHERE tenant_id = $1 AND message_id >= $2
 SELECT count(*) AS count FROM inbox_mail WHERE tenant_id = $1 AND inbox_id > $2
 
 -- name: page_message
--- The next rows in the order of the primary key, bounded by number and bytes; at least one, so that
--- the walk goes on. Of each the values that are not under the key $4, which stands in bytes 2 to 18.
-WITH page AS MATERIALIZED (
-    SELECT message_id, xmin, sealed_content, sealed_tax_id FROM message
-    WHERE tenant_id = $1 AND message_id >= $2 AND (message_id, message_id) > ($2::uuid, $3::uuid)
-    ORDER BY message_id LIMIT $5
-), measured AS (
-    SELECT *, sum(octet_length(sealed_content)) OVER running AS bytes, row_number() OVER running AS place
-    FROM page WINDOW running AS (ORDER BY message_id)
-)
-SELECT message_id, message_id, xmin,
-       CASE WHEN substring(sealed_content FROM 3 FOR 16) <> $4::bytea THEN sealed_content END,
-       CASE WHEN substring(sealed_tax_id FROM 3 FOR 16) <> $4::bytea THEN sealed_tax_id END
-FROM measured WHERE bytes <= $6::bigint OR place = 1 ORDER BY message_id
+-- The next rows in the order of the primary key: at most so many, and none after that with which the
+-- values reach so many bytes. So there is one at least, and the walk goes on.
+SELECT message_id, message_id, xmin, sealed_content, sealed_tax_id
+FROM (SELECT message_id, xmin, sealed_content, sealed_tax_id, sum(octet_length(sealed_content)) OVER running AS bytes
+      FROM message
+      WHERE tenant_id = $1 AND message_id >= $2 AND (message_id, message_id) > ($2::uuid, $3::uuid)
+      WINDOW running AS (ORDER BY message_id ROWS UNBOUNDED PRECEDING)
+      ORDER BY message_id LIMIT $4) AS page
+WHERE bytes - octet_length(sealed_content) < $5::bigint ORDER BY message_id
 
 -- name: page_attachment
 -- The same of attachments, in the order of their messages.
-WITH page AS MATERIALIZED (
-    SELECT message_id, attachment_id, xmin, sealed_content FROM attachment
-    WHERE tenant_id = $1 AND message_id >= $2 AND (message_id, attachment_id) > ($2::uuid, $3::uuid)
-    ORDER BY message_id, attachment_id LIMIT $5
-), measured AS (
-    SELECT *, sum(octet_length(sealed_content)) OVER running AS bytes, row_number() OVER running AS place
-    FROM page WINDOW running AS (ORDER BY message_id, attachment_id)
-)
-SELECT message_id, attachment_id, xmin,
-       CASE WHEN substring(sealed_content FROM 3 FOR 16) <> $4::bytea THEN sealed_content END
-FROM measured WHERE bytes <= $6::bigint OR place = 1 ORDER BY message_id, attachment_id
+SELECT message_id, attachment_id, xmin, sealed_content
+FROM (SELECT message_id, attachment_id, xmin, sealed_content, sum(octet_length(sealed_content)) OVER running AS bytes
+      FROM attachment
+      WHERE tenant_id = $1 AND message_id >= $2 AND (message_id, attachment_id) > ($2::uuid, $3::uuid)
+      WINDOW running AS (ORDER BY message_id, attachment_id ROWS UNBOUNDED PRECEDING)
+      ORDER BY message_id, attachment_id LIMIT $4) AS page
+WHERE bytes - octet_length(sealed_content) < $5::bigint ORDER BY message_id, attachment_id
 
 -- name: page_event
 -- The same of events. A reply is short, but is measured all the same.
-WITH page AS MATERIALIZED (
-    SELECT message_id, event_id, xmin, sealed_reply FROM event
-    WHERE tenant_id = $1 AND message_id >= $2 AND (message_id, event_id) > ($2::uuid, $3::uuid)
-    ORDER BY message_id, event_id LIMIT $5
-), measured AS (
-    SELECT *, sum(coalesce(octet_length(sealed_reply), 0)) OVER running AS bytes, row_number() OVER running AS place
-    FROM page WINDOW running AS (ORDER BY message_id, event_id)
-)
-SELECT message_id, event_id, xmin,
-       CASE WHEN substring(sealed_reply FROM 3 FOR 16) <> $4::bytea THEN sealed_reply END
-FROM measured WHERE bytes <= $6::bigint OR place = 1 ORDER BY message_id, event_id
+SELECT message_id, event_id, xmin, sealed_reply
+FROM (SELECT message_id, event_id, xmin, sealed_reply, sum(coalesce(octet_length(sealed_reply), 0)) OVER running AS bytes
+      FROM event
+      WHERE tenant_id = $1 AND message_id >= $2 AND (message_id, event_id) > ($2::uuid, $3::uuid)
+      WINDOW running AS (ORDER BY message_id, event_id ROWS UNBOUNDED PRECEDING)
+      ORDER BY message_id, event_id LIMIT $4) AS page
+WHERE bytes - coalesce(octet_length(sealed_reply), 0) < $5::bigint ORDER BY message_id, event_id
 
 -- name: page_inbox_mail
 -- The same of the development inbox.
-WITH page AS MATERIALIZED (
-    SELECT inbox_id, xmin, sealed_raw FROM inbox_mail
-    WHERE tenant_id = $1 AND inbox_id >= $2 AND (inbox_id, inbox_id) > ($2::uuid, $3::uuid)
-    ORDER BY inbox_id LIMIT $5
-), measured AS (
-    SELECT *, sum(octet_length(sealed_raw)) OVER running AS bytes, row_number() OVER running AS place
-    FROM page WINDOW running AS (ORDER BY inbox_id)
-)
-SELECT inbox_id, inbox_id, xmin,
-       CASE WHEN substring(sealed_raw FROM 3 FOR 16) <> $4::bytea THEN sealed_raw END
-FROM measured WHERE bytes <= $6::bigint OR place = 1 ORDER BY inbox_id
+SELECT inbox_id, inbox_id, xmin, sealed_raw
+FROM (SELECT inbox_id, xmin, sealed_raw, sum(octet_length(sealed_raw)) OVER running AS bytes
+      FROM inbox_mail
+      WHERE tenant_id = $1 AND inbox_id >= $2 AND (inbox_id, inbox_id) > ($2::uuid, $3::uuid)
+      WINDOW running AS (ORDER BY inbox_id ROWS UNBOUNDED PRECEDING)
+      ORDER BY inbox_id LIMIT $4) AS page
+WHERE bytes - octet_length(sealed_raw) < $5::bigint ORDER BY inbox_id
 
 -- name: replace_message
 -- Put values in the place of those that were read. xmin is the transaction that wrote a row: one that
