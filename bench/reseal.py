@@ -156,7 +156,7 @@ async def vault_of(running: gateway.Gateway) -> Any:
 
 
 async def settle(running: gateway.Gateway) -> None:
-    """Do what PostgreSQL does by itself in the days between two rotations, or between a mail and its first."""
+    """Vacuum and write out, as PostgreSQL does by itself in the days between two rotations."""
     connection = await asyncpg.connect(running.postgres.url)
     await connection.execute("VACUUM ANALYZE message")
     await connection.execute("CHECKPOINT")
