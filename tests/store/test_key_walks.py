@@ -70,3 +70,18 @@ async def test_a_page_names_every_row_and_holds_its_values(db: Database, tenant_
     assert page.values == (tuple(sealed), (None, None))
     assert page.parent_ids == page.row_ids == tuple(message.message_id for message in messages)
     assert await count_rows(db, Relation.MESSAGE, tenant_id, Position(page.parent_ids[0], page.row_ids[0])) == 1
+
+
+@pytest.mark.parametrize(
+    ("rows", "octets", "expected"), [(10, 1, 1), (10, 78, 1), (10, 79, 2), (2, 1_000, 2), (10, 1_000, 3)]
+)
+async def test_a_page_ends_at_its_number_of_rows_or_with_the_row_that_reaches_its_octets(
+    db: Database, tenant_id: UUID, rows: int, octets: int, expected: int
+) -> None:
+    messages = [new_message(sealed_content=b"\xe1\x01" + KEY + bytes(60)) for _ in range(3)]
+    await Acceptor(db).accept(new_request(tenant_id, *messages))
+    page = await page_rows(db, Relation.MESSAGE, tenant_id, Position(), rows=rows, octets=octets)
+    assert page is not None
+    assert len(page) == expected
+    rest = await page_rows(db, Relation.MESSAGE, tenant_id, page.end, rows=10, octets=1_000)
+    assert page.row_ids + (rest.row_ids if rest else ()) == tuple(message.message_id for message in messages)
