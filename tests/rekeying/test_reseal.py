@@ -62,6 +62,11 @@ async def key_ids(db: Database) -> set[bytes]:
     return {row["sealed"][2:18] for row in await db.fetch(VALUES)}
 
 
+async def assert_moved(process: Process, tenant_id: UUID, before: dict[tuple[str, UUID], bytes], newest: bytes) -> None:
+    assert await key_ids(process.db) == {newest}
+    assert await open_all(process.db, process.keyring, tenant_id) == before
+
+
 async def reseal(
     process: Process, tenant_id: UUID, progress: Callable[[Report], None] = REPORTS_NOTHING, rate: int = 0
 ) -> Counts:
@@ -79,9 +84,7 @@ async def test_every_kind_of_value_moves_to_the_newest_key_and_still_opens(
     newest = await process.keyring.renew_field_key(tenant_id)
 
     assert await reseal(process, tenant_id) == Counts(moved=len(before))
-    assert await key_ids(db) == {newest}
-    fresh = await Process.start(db)
-    assert await open_all(db, fresh.keyring, tenant_id) == before
+    await assert_moved(await Process.start(db), tenant_id, before, newest)
     assert await reseal(process, tenant_id) == Counts()
 
 
@@ -96,8 +99,7 @@ async def test_values_under_several_older_keys_and_the_newest_are_told_apart(
     before = await open_all(db, process.keyring, tenant_id)
     assert len(await key_ids(db)) == 3
     assert await reseal(process, tenant_id) == Counts(moved=len(before) * 2 // 3)
-    assert await key_ids(db) == {newest}
-    assert await open_all(db, process.keyring, tenant_id) == before
+    await assert_moved(process, tenant_id, before, newest)
 
 
 async def test_values_of_another_tenant_are_left_alone(db: Database, process: Process, tenant_id: UUID) -> None:
@@ -159,8 +161,7 @@ async def test_a_batch_whose_transaction_is_cut_off_is_done_again(
             await Resealing(db, process.keyring, tenant_id, Relation.MESSAGE).run(Pace(0), REPORTS_NOTHING)
     assert newest not in await key_ids(db), "values and position are written together or not at all"
     await reseal(process, tenant_id)
-    assert await key_ids(db) == {newest}
-    assert await open_all(db, process.keyring, tenant_id) == before
+    await assert_moved(process, tenant_id, before, newest)
 
 
 async def test_a_batch_commits_after_the_one_before_or_not_at_all(
@@ -208,8 +209,7 @@ async def test_of_two_commands_on_the_same_values_one_ends_with_a_conflict(
     )
     assert {type(end) for end in ends} == {Conflict, Counts}
     await reseal(process, tenant_id)
-    assert await key_ids(db) == {newest}
-    assert await open_all(db, process.keyring, tenant_id) == before
+    await assert_moved(process, tenant_id, before, newest)
 
 
 async def test_a_run_is_ended_by_another_to_a_newer_key_which_leaves_nothing_behind(
@@ -313,8 +313,7 @@ async def test_an_old_key_out_of_reach_stops_the_run_and_loses_nothing(
         await db.execute("INSERT INTO crypto_key_wrap (key_id, parent_id, blob) VALUES ($1, $2, $3)", *wrapped)
     again = await Process.start(db)
     await reseal(again, tenant_id)
-    assert await key_ids(db) == {newest}
-    assert await open_all(db, again.keyring, tenant_id) == before
+    await assert_moved(again, tenant_id, before, newest)
 
 
 async def test_a_run_about_an_older_key_begins_anew(

@@ -59,7 +59,7 @@ class OldKeys:
     def __init__(self, keyring: Keyring, tenant_id: UUID) -> None:
         self._keyring = keyring
         self._tenant_id = tenant_id
-        self._keys: dict[bytes, FieldKey | Tampered] = {}
+        self._keys: dict[bytes, FieldKey | None] = {}  # None opens nothing of this tenant's
 
     async def load(self, page: SealedPage) -> None:
         """Load every key that the page's values name; raises KeyUnavailable when one is out of reach."""
@@ -67,18 +67,17 @@ class OldKeys:
         for key_id in named - self._keys.keys():
             try:
                 key = await self._keyring.find_field_key(key_id)
-            except Tampered as error:
-                self._keys[key_id] = error
+            except Tampered:
+                self._keys[key_id] = None
             else:
-                is_ours = key.tenant_id == self._tenant_id
-                self._keys[key_id] = key if is_ours else Tampered("the value was sealed for another tenant")
+                self._keys[key_id] = key if key.tenant_id == self._tenant_id else None
 
     def open(self, field: str, row_ids: Sequence[UUID], column: Sequence[bytes | None]) -> list[bytes | None]:
         """Open one field of a page's rows; None stands where a value does not open. Any thread may call it."""
         opened: list[bytes | None] = [None] * len(column)
         for key_id in {value[2:HEADER_BYTES] for value in column if value is not None}:
             key = self._keys[key_id]
-            if isinstance(key, FieldKey):
+            if key is not None:
                 for at, plaintext in enumerate(key.open_all(field, row_ids, column)):
                     if plaintext is not None:
                         opened[at] = plaintext

@@ -99,16 +99,13 @@ class FieldKey:
     def seal_all(self, field: str, row_ids: Sequence[UUID], column: Sequence[bytes | None]) -> list[bytes | None]:
         """Seal one field of many rows as `seal` does, for less than one by one; None stays None."""
         head = self._aad_heads.get(field) or self._aad_head(field)
-        drawn = os.urandom(NONCE_BYTES * len(column))
+        sealed: list[bytes | None] = [None] * len(column)
+        given = [(at, plaintext) for at, plaintext in enumerate(column) if plaintext is not None]
+        drawn = os.urandom(NONCE_BYTES * len(given))
         nonces = [drawn[at : at + NONCE_BYTES] for at in range(0, len(drawn), NONCE_BYTES)]
-        return [
-            None
-            if plaintext is None
-            else self._header + nonce + cipher.encrypt(nonce[12:], plaintext, head + row_id.bytes)
-            for row_id, plaintext, nonce, cipher in zip(
-                row_ids, column, nonces, self._xaes.ciphers(nonces), strict=True
-            )
-        ]
+        for (at, plaintext), nonce, cipher in zip(given, nonces, self._xaes.ciphers(nonces), strict=True):
+            sealed[at] = self._header + nonce + cipher.encrypt(nonce[12:], plaintext, head + row_ids[at].bytes)
+        return sealed
 
     def open_all(self, field: str, row_ids: Sequence[UUID], column: Sequence[bytes | None]) -> list[bytes | None]:
         """Open one field of many rows as `open` does, for less; None stands where that would raise, or for None."""
