@@ -34,8 +34,27 @@ class Verdict(StrEnum):
     DELIVERED = "delivered"  # the server took responsibility (RFC 5321 section 6.1)
     BOUNCED = "bounced"  # the server refused this recipient or this message for good
     DEFERRED = "deferred"  # try again later: the destination's trouble, or ours
+    HELD = "held"  # the route, the destination or the sender must wait: this attempt does not count
     IN_DOUBT = "in_doubt"  # the dot was written and no reply came (RFC 1047)
     UNREADABLE = "unreadable"  # the sealed content does not open: an operator must look
+
+
+class Scope(StrEnum):
+    """What a server's words speak of. Only the first two may end a delivery; the others let it wait."""
+
+    RECIPIENT = "recipient"  # this address
+    MESSAGE = "message"  # this content, whoever receives it
+    SENDER = "sender"  # this reverse-path, or the right to use it
+    DESTINATION = "destination"  # the recipients' domain
+    ROUTE = "route"  # the server that we hand mail to
+    OURS = "ours"  # us: our credentials, our account, our address, our settings
+
+
+class Hardness(StrEnum):
+    """Whether trying again can help. What is hard about a recipient is a reason to suppress it."""
+
+    HARD = "hard"
+    SOFT = "soft"
 
 
 @dataclass(frozen=True, slots=True)
