@@ -20,9 +20,13 @@ class State(StrEnum):
 
 
 class Phase(StrEnum):
-    """How far an attempt came. Death before `dot_pending` sends nothing twice."""
+    """How far an attempt came. Death before `dot_pending` sends nothing twice.
+
+    Only before `composed` can a message be what kills its worker; after it the worker waits for servers.
+    """
 
     CLAIMED = "claimed"
+    COMPOSED = "composed"
     CONNECTED = "connected"
     RCPT_OK = "rcpt_ok"
     DOT_PENDING = "dot_pending"
@@ -37,6 +41,22 @@ class Verdict(StrEnum):
     HELD = "held"  # the route, the destination or the sender must wait: this attempt does not count
     IN_DOUBT = "in_doubt"  # the dot was written and no reply came (RFC 1047)
     UNREADABLE = "unreadable"  # the sealed content does not open: an operator must look
+
+
+# The queue that a delivery stands in. Besides these two there is one for each destination and each
+# sender that is slowed or held.
+COMMON_LANE = ""
+SUSPECT_LANE = "suspect"  # outlived a worker, and is composed alone: it may be what kills them
+
+
+def destination_lane(domain: str) -> str:
+    """Name the lane of mail for one domain."""
+    return f"to:{domain}"
+
+
+def sender_lane(tenant_id: UUID, domain: str) -> str:
+    """Name the lane of one tenant's mail from one domain."""
+    return f"from:{tenant_id}/{domain}"
 
 
 class Scope(StrEnum):
@@ -79,7 +99,8 @@ class Claims:
 
     `sealed` is None for a large content, which is read when it is needed. `at_expiry` is what a
     delivery becomes that cannot be delivered before `expires_at`: dead, for an operator to see,
-    or expired when the caller chose the time. `is_expired` is the database's word on it.
+    or expired when the caller chose the time. `is_expired` is the database's word on it. `lane` is
+    the queue they were taken from.
     """
 
     tenant_id: UUID
@@ -92,6 +113,8 @@ class Claims:
     each: tuple[Claim, ...]
     at_expiry: State = State.DEAD
     is_expired: bool = False
+    sender_domain: str = ""
+    lane: str = COMMON_LANE
 
     def __len__(self) -> int:
         return len(self.each)

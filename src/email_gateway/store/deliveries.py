@@ -1,6 +1,6 @@
 """Deliveries as workers move them: claimed, renewed, finished, rescued; every write fenced by a token."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from itertools import groupby
@@ -15,16 +15,19 @@ SQL = load("deliveries")
 # A content up to this size comes with its claim; a larger one is read when its turn comes, so that
 # a batch of claims stays small whatever it claims.
 INLINE_CONTENT_BYTES = 64 * 1024
-MAX_CRASHES = 5
+MAX_CRASHES = 4  # the first in a crowd, the others alone
 RESCUE_BATCH = 500
+FIRST_TENANT = UUID(int=0)
+MAX_LANES = 1000
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
     """What an attempt came to, as it is written: the new state, and the event that says why.
 
-    `state` is queued with a `delay` when another attempt is due; the store turns that into
-    `claims.at_expiry` when the message expires first. `event_id` is bound into `sealed_reply`.
+    `state` is queued with a `delay` when another attempt is due, without one when the attempt does not
+    count and the delivery keeps its place; the store turns both into `claims.at_expiry` when the
+    message expires first. `event_id` is bound into `sealed_reply`.
     """
 
     claims: Claims
@@ -49,14 +52,53 @@ class Rescued:
     dead: int
 
 
-async def claim(db: Queries, *, limit: int, lease_for: timedelta) -> list[Claims]:
-    """Take up to `limit` due deliveries for this worker, those of one message together.
+@dataclass(frozen=True, slots=True)
+class Turns:
+    """Which deliveries to take: up to a quota from each lane, tenants in turn from `after` on.
+
+    Mail for one of `destinations`, or of one of `senders` (lanes, as `sender_lane` names them), is not
+    taken from another lane than its own, but moved there.
+    """
+
+    quotas: Mapping[str, int]
+    after: UUID = FIRST_TENANT
+    destinations: frozenset[str] = frozenset()
+    senders: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What a claim found: deliveries by message, and the lanes that others were moved to."""
+
+    claims: list[Claims]
+    diverted: tuple[str, ...]
+
+
+async def claim(db: Queries, turns: Turns, *, lease_for: timedelta) -> Taken:
+    """Take due deliveries for this worker in turn, those of one message together.
 
     Two workers never hold the same delivery. A claim that is not renewed within `lease_for`
     returns to the queue, so a crash delays mail and never loses it.
     """
-    rows = await db.fetch(SQL.claim, limit, lease_for, INLINE_CONTENT_BYTES)
-    return [_claims(list(group)) for _, group in groupby(rows, key=lambda row: row["message_id"])]
+    rows = await db.fetch(
+        SQL.claim,
+        list(turns.quotas),
+        list(turns.quotas.values()),
+        turns.after,
+        list(turns.destinations),
+        list(turns.senders),
+        lease_for,
+        INLINE_CONTENT_BYTES,
+    )
+    diverted = tuple(rows[0]["diverted"] or ())
+    if rows[0]["message_id"] is None:
+        return Taken([], diverted)
+    return Taken([_claims(list(group)) for _, group in groupby(rows, key=lambda row: row["message_id"])], diverted)
+
+
+async def list_lanes(db: Queries) -> list[str]:
+    """Return the lanes in which deliveries are queued, the common one first; at most 1,000."""
+    return [row["lane"] for row in await db.fetch(SQL.list_lanes, MAX_LANES)]
 
 
 async def commit_dot_pending(db: Queries, held: Sequence[Claim], *, lease_for: timedelta) -> set[UUID]:
@@ -70,8 +112,12 @@ async def renew(db: Queries, held: Sequence[Claim], phases: Sequence[Phase], *, 
     await db.execute(SQL.renew, *_keys(held), list(phases), lease_for)
 
 
-async def finish(db: Queries, results: Sequence[Result]) -> dict[UUID, State]:
-    """Write results and their events in one transaction; return event_id to state for those not late."""
+async def finish(db: Queries, results: Sequence[Result], *, max_doubts: int) -> dict[UUID, State | None]:
+    """Write results and their events in one transaction; return event_id to state for those that counted.
+
+    The state is None for a result that had been written before: writing again is safe. A delivery
+    that was in doubt `max_doubts` times is dead with the next doubt.
+    """
     claims = [result.claim for result in results]
     rows = await db.fetch(
         SQL.finish,
@@ -88,18 +134,19 @@ async def finish(db: Queries, results: Sequence[Result]) -> dict[UUID, State]:
         [result.code for result in results],
         [result.enhanced for result in results],
         [result.sealed_reply for result in results],
+        max_doubts,
     )
-    return {row["event_id"]: State(row["state"]) for row in rows}
+    return {row["event_id"]: State(row["state"]) if row["state"] else None for row in rows}
 
 
-async def release(db: Queries, held: Sequence[Claim]) -> None:
-    """Give claims back to the queue, untouched and uncounted."""
-    await db.execute(SQL.release, *_keys(held))
+async def release(db: Queries, held: Sequence[Claim], *, reason: str) -> None:
+    """Give claims back to their places, untouched and uncounted; `reason` stands in the event."""
+    await db.execute(SQL.release, *_keys(held), reason)
 
 
-async def rescue(db: Queries) -> Rescued:
-    """Return the deliveries whose lease ran out to the queue, or settle their doubt by policy."""
-    row = await db.fetch_one(SQL.rescue, MAX_CRASHES, RESCUE_BATCH)
+async def rescue(db: Queries, *, max_doubts: int) -> Rescued:
+    """Return up to 500 deliveries whose lease ran out to their places, or settle their doubt by policy."""
+    row = await db.fetch_one(SQL.rescue, MAX_CRASHES, RESCUE_BATCH, max_doubts)
     assert row is not None  # an aggregate returns one row
     return Rescued(row["rescued"], row["in_doubt"], row["dead"])
 
@@ -129,4 +176,6 @@ def _claims(rows: list[Record]) -> Claims:
         ),
         at_expiry=State.DEAD if first["dead_at_expiry"] else State.EXPIRED,
         is_expired=first["is_expired"],
+        sender_domain=first["sender_domain"],
+        lane=first["lane"],
     )

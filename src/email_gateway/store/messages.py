@@ -42,7 +42,8 @@ class NewMessage:
 
     `domains` holds the destination domain of each envelope recipient, in order. A delivery still
     queued after `lifetime` becomes dead, or expired where `dead_at_expiry` is false. `blind` holds
-    (index key id, field, 16-byte value), under each index key in use.
+    (index key id, field, 16-byte value), under each index key in use. `priority` is 0, 1 or 2: within
+    a tenant the lower ones go first.
     """
 
     message_id: UUID
@@ -57,6 +58,7 @@ class NewMessage:
     tags: tuple[tuple[str, str], ...] = ()
     attachments: tuple[NewAttachment, ...] = ()
     blind: tuple[tuple[bytes, str, bytes], ...] = ()
+    priority: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,10 +254,10 @@ async def _add_all(transaction: Queries, requests: list[NewRequest]) -> None:
 
 
 def _message_columns(requests: list[NewRequest]) -> list[list[object]]:
-    """Return the twenty arrays of `add_messages`: of messages, of deliveries, of blind indexes."""
+    """Return the 21 arrays of `add_messages`: of messages, of deliveries, of blind indexes."""
     messages = [(request.tenant_id, m) for request in requests for m in request.messages]
     deliveries = [
-        (tenant_id, m.message_id, recipient, domain)
+        (tenant_id, m.message_id, recipient, domain, m.priority)
         for tenant_id, m in messages
         for recipient, domain in enumerate(m.domains)
     ]
@@ -276,7 +278,7 @@ def _message_columns(requests: list[NewRequest]) -> list[list[object]]:
         [m.on_doubt for _, m in messages],
         [m.lifetime for _, m in messages],
         [m.dead_at_expiry for _, m in messages],
-        *_columns(deliveries, 4),
+        *_columns(deliveries, 5),
         *_columns(indexes, 5),
     ]
 

@@ -16,6 +16,18 @@ ALTER TABLE delivery ADD COLUMN priority smallint NOT NULL DEFAULT 1
 -- The claim that ran out last, while nobody has claimed the delivery since: its result still counts.
 ALTER TABLE delivery ADD COLUMN lost_token uuid;
 
+-- The doubts about a delivery without the one that its rescue counted, for the result of the claim that
+-- was lost then: that result settles it.
+CREATE FUNCTION doubts_before(standing delivery, token uuid) RETURNS smallint LANGUAGE sql IMMUTABLE AS $$
+    SELECT (standing.doubts - (standing.lost_token IS NOT DISTINCT FROM token AND standing.reason = 'in_doubt'
+                               AND standing.doubts > 0)::int)::smallint
+$$;
+
+-- `composed`: what a content could do to a worker lies behind it; what follows waits for servers.
+ALTER TABLE delivery DROP CONSTRAINT delivery_phase_known;
+ALTER TABLE delivery ADD CONSTRAINT delivery_phase_known
+    CHECK (phase IN ('claimed', 'composed', 'connected', 'rcpt_ok', 'dot_pending')) NOT VALID;
+
 -- Turns: within a lane the tenants one after the other, within a tenant by priority and place; the
 -- recipients of one message stand together.
 CREATE INDEX delivery_turns ON delivery (lane, tenant_id, priority, next_attempt_at, message_id) WHERE state = 'queued';

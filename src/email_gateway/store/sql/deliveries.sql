@@ -1,28 +1,78 @@
 -- name: claim
--- Take due deliveries for one worker. SKIP LOCKED lets workers pass each other; the rows are
--- found again by ctid, which nobody can move while we hold their locks.
-WITH claimed AS (
+-- Take due deliveries for one worker, from each lane up to its quota: its tenants in turn from the
+-- cursor on, within a tenant by priority and place. SKIP LOCKED lets workers pass each other; the rows
+-- are found again by ctid, which nobody can move while we hold their locks. What stands in a lane and
+-- belongs into another, because its destination or sender is slowed or held, is moved there on sight.
+WITH RECURSIVE wanted AS (
+    SELECT lane, quota FROM unnest($1::text[], $2::int[]) AS wanted (lane, quota)
+), waiting AS (
+    -- One tenant after the other by the index, never all of their deliveries.
+    SELECT lane, quota, first.tenant_id, 1 AS turn
+    FROM wanted CROSS JOIN LATERAL (
+        SELECT tenant_id FROM delivery
+        WHERE state = 'queued' AND delivery.lane = wanted.lane AND tenant_id > $3
+        ORDER BY tenant_id LIMIT 1) AS first
+    UNION ALL
+    SELECT lane, quota, next.tenant_id, turn + 1
+    FROM waiting CROSS JOIN LATERAL (
+        SELECT tenant_id FROM delivery
+        WHERE state = 'queued' AND delivery.lane = waiting.lane AND delivery.tenant_id > waiting.tenant_id
+        ORDER BY tenant_id LIMIT 1) AS next
+    WHERE turn < quota
+), seen AS MATERIALIZED (
+    SELECT picked.*
+    FROM (SELECT lane, tenant_id, greatest(quota / count(*) OVER (PARTITION BY lane), 1) AS share FROM waiting) AS turn
+    CROSS JOIN LATERAL (
+        SELECT ctid AS row_id, tenant_id, message_id, lane,
+               CASE WHEN domain = ANY ($4::text[]) THEN 'to:' || domain
+                    WHEN cardinality($5::text[]) > 0 THEN (
+                        SELECT sender FROM (
+                            SELECT 'from:' || message.tenant_id || '/' || sender_domain AS sender FROM message
+                            WHERE message.tenant_id = delivery.tenant_id AND message.message_id = delivery.message_id
+                        ) AS named WHERE sender = ANY ($5))
+               END AS waits_in
+        FROM delivery
+        WHERE state = 'queued' AND lane = turn.lane AND tenant_id = turn.tenant_id AND next_attempt_at <= now()
+        ORDER BY priority, next_attempt_at, message_id
+        LIMIT share
+        FOR UPDATE SKIP LOCKED) AS picked
+), chosen AS (
+    -- A suspect is taken alone, with the other recipients of its message.
+    SELECT row_id, CASE WHEN lane <> waits_in AND lane <> 'suspect' THEN waits_in END AS waits_in FROM seen
+    WHERE lane <> 'suspect' OR waits_in IS NULL AND (tenant_id, message_id) = (
+        SELECT tenant_id, message_id FROM seen WHERE lane = 'suspect' AND waits_in IS NULL LIMIT 1)
+), diverted AS (
+    UPDATE delivery SET lane = chosen.waits_in FROM chosen
+    WHERE delivery.ctid = chosen.row_id AND chosen.waits_in IS NOT NULL
+    RETURNING delivery.lane
+), claimed AS (
     UPDATE delivery
-    SET state = 'sending', phase = 'claimed', attempts = attempts + 1, next_attempt_at = NULL,
-        claim_token = gen_random_uuid(), claim_expires_at = now() + $2::interval
-    WHERE ctid = ANY (ARRAY(
-        SELECT ctid FROM delivery
-        WHERE state = 'queued' AND next_attempt_at <= now()
-        ORDER BY next_attempt_at
-        LIMIT $1
-        FOR UPDATE SKIP LOCKED))
-    RETURNING tenant_id, message_id, recipient, domain, claim_token, attempts
+    SET state = 'sending', phase = 'claimed', attempts = attempts + 1, lost_token = NULL,
+        claim_token = gen_random_uuid(), claim_expires_at = now() + $6::interval
+    WHERE ctid = ANY (ARRAY(SELECT row_id FROM chosen WHERE waits_in IS NULL))
+    RETURNING tenant_id, message_id, recipient, domain, claim_token, attempts, lane
 ), events AS (
     INSERT INTO event (tenant_id, message_id, recipient, kind, attempt)
     SELECT tenant_id, message_id, recipient, 'sending', attempts FROM claimed
 )
 SELECT claimed.tenant_id, claimed.message_id, recipient, domain, claim_token, attempts,
        message.created_at, message.expires_at, message.on_doubt, message.attachment_count, message.dead_at_expiry,
-       message.expires_at <= now() AS is_expired,
-       CASE WHEN octet_length(message.sealed_content) <= $3 THEN message.sealed_content END AS sealed
-FROM claimed
-JOIN message USING (tenant_id, message_id)
+       message.expires_at <= now() AS is_expired, message.sender_domain, claimed.lane,
+       CASE WHEN octet_length(message.sealed_content) <= $7 THEN message.sealed_content END AS sealed,
+       moved.lanes AS diverted
+FROM (SELECT array_agg(DISTINCT lane) AS lanes FROM diverted) AS moved
+LEFT JOIN (claimed JOIN message USING (tenant_id, message_id)) ON true
 ORDER BY claimed.tenant_id, claimed.message_id, recipient
+
+-- name: list_lanes
+-- The lanes in which something is queued, one step of the index for each.
+WITH RECURSIVE stood AS (
+    (SELECT lane FROM delivery WHERE state = 'queued' ORDER BY lane LIMIT 1)
+    UNION ALL
+    SELECT next.lane FROM stood CROSS JOIN LATERAL (
+        SELECT lane FROM delivery WHERE state = 'queued' AND delivery.lane > stood.lane ORDER BY lane LIMIT 1) AS next
+)
+SELECT lane FROM stood LIMIT $1
 
 -- name: commit_dot_pending
 -- Commit the phase and begin the lease anew, for the claims that are still held.
@@ -52,28 +102,44 @@ SET phase = CASE WHEN delivery.phase = 'dot_pending' THEN delivery.phase ELSE fr
 FROM free WHERE delivery.ctid = row_id
 
 -- name: finish
--- Write what attempts came to, with their events, where the claim is still held; a result that
--- comes too late becomes an event and never a state (contract C4). A delivery that cannot be
--- tried again before its message expires ends here.
+-- Write what attempts came to, with their events. A result counts under its claim's token, also when that
+-- claim ran out and nobody has claimed the delivery since; a server's 250 counts as long as no other
+-- worker has begun to send. Whatever else comes too late becomes an event and never a state
+-- (contract C4). A delivery that cannot be tried again before its message expires ends here; one
+-- whose attempt does not count (no delay) goes back to its place. Written again after a connection
+-- broke in the middle, a result changes nothing: its event is there.
 WITH result AS (
-    SELECT *, state = 'queued' AND now() + delay >= expires_at AS is_over
+    SELECT *, state = 'queued' AND now() + coalesce(delay, interval '0') >= expires_at AS is_over
     FROM unnest($1::uuid[], $2::uuid[], $3::smallint[], $4::uuid[], $5::text[], $6::interval[], $7::timestamptz[],
                 $8::text[], $9::smallint[], $10::uuid[], $11::text[], $12::text[], $13::text[], $14::smallint[],
                 $15::text[], $16::bytea[])
          AS fresh (tenant_id, message_id, recipient, token, state, delay, expires_at,
                    at_expiry, attempt, event_id, kind, stage, reason, code, enhanced, sealed_reply)
+), written AS (
+    SELECT event_id FROM event JOIN result USING (tenant_id, message_id, event_id)
 ), changed AS (
     UPDATE delivery
-    SET state = CASE WHEN is_over THEN at_expiry ELSE result.state END,
-        next_attempt_at = CASE WHEN result.state = 'queued' AND NOT is_over THEN now() + delay END,
-        finished_at = CASE WHEN result.state = 'queued' AND NOT is_over THEN NULL ELSE now() END,
-        phase = NULL, claim_token = NULL, claim_expires_at = NULL,
-        doubts = doubts + (kind = 'in_doubt')::int,
-        reason = CASE WHEN kind = 'in_doubt' AND result.state = 'dead' THEN 'in_doubt' ELSE result.reason END,
+    SET state = CASE WHEN is_over THEN at_expiry
+                     WHEN kind = 'in_doubt' AND doubts_before(delivery, token) >= $17 THEN 'dead'
+                     ELSE result.state END,
+        next_attempt_at = CASE WHEN delay IS NULL THEN coalesce(next_attempt_at, now()) ELSE now() + delay END,
+        finished_at = CASE WHEN result.state <> 'queued' OR is_over
+                                OR kind = 'in_doubt' AND doubts_before(delivery, token) >= $17 THEN now() END,
+        phase = NULL, claim_token = NULL, claim_expires_at = NULL, lost_token = NULL,
+        lane = CASE WHEN lane = 'suspect' THEN '' ELSE lane END,
+        attempts = attempts - (kind = 'held')::int,
+        doubts = doubts_before(delivery, token) + (kind = 'in_doubt')::int,
+        reason = CASE WHEN kind = 'in_doubt' AND (result.state = 'dead' OR doubts_before(delivery, token) >= $17)
+                      THEN 'in_doubt' ELSE result.reason END,
         last_code = result.code, last_enhanced = result.enhanced
     FROM result
     WHERE delivery.tenant_id = result.tenant_id AND delivery.message_id = result.message_id
-      AND delivery.recipient = result.recipient AND delivery.claim_token = result.token
+      AND delivery.recipient = result.recipient
+      AND (delivery.claim_token = result.token
+           OR (delivery.state = 'queued' OR delivery.state = 'dead' AND delivery.reason = 'in_doubt')
+              AND (delivery.lost_token = result.token OR kind = 'delivered')
+           OR kind = 'delivered' AND delivery.state = 'sending' AND delivery.phase <> 'dot_pending')
+      AND event_id NOT IN (SELECT event_id FROM written)
     RETURNING result.event_id, delivery.state
 ), events AS (
     INSERT INTO event (tenant_id, message_id, event_id, recipient, kind, attempt, stage, reason, code, enhanced, sealed_reply)
@@ -81,22 +147,27 @@ WITH result AS (
            CASE WHEN changed.event_id IS NULL THEN 'late' WHEN is_over THEN at_expiry ELSE kind END,
            attempt, stage, reason, code, enhanced, sealed_reply
     FROM result LEFT JOIN changed USING (event_id)
-    -- A doubt that the message's policy holds is two facts, in this order: the doubt, and the death.
+    WHERE event_id NOT IN (SELECT event_id FROM written)
+    -- A doubt that ends the delivery is two facts, in this order: the doubt, and the death.
     UNION ALL
     SELECT tenant_id, message_id, gen_random_uuid(), recipient, 'dead', attempt, NULL, 'in_doubt', NULL, NULL, NULL
-    FROM result JOIN changed USING (event_id) WHERE kind = 'in_doubt' AND changed.state = 'dead'
+    FROM result JOIN changed USING (event_id) WHERE kind = 'in_doubt' AND changed.state = 'dead' AND NOT is_over
 )
 SELECT event_id, state FROM changed
+UNION ALL
+SELECT event_id, NULL FROM written
 
 -- name: rescue
--- Return the deliveries of workers that died. Before the dot nothing was sent, so sending again is
--- safe; in `dot_pending` the delivery is in doubt (RFC 1047) and the message's policy decides.
--- A delivery that outlived too many workers is put aside: it may be what kills them.
+-- Return the deliveries of workers that died to their places. Before the dot nothing was sent, so
+-- sending again is safe; in `dot_pending` the delivery is in doubt (RFC 1047), and the message's policy
+-- decides, at most $3 times. The token is kept: until somebody claims the delivery again, its result
+-- still counts. What was lost before it was composed may be what kills workers: it is composed alone
+-- from now on, and put aside when it has outlived too many.
 WITH lost AS (
     SELECT delivery.ctid AS row_id, delivery.tenant_id, delivery.message_id, recipient, attempts,
-           phase = 'dot_pending' AS is_in_doubt,
-           CASE WHEN phase = 'dot_pending' AND on_doubt = 'hold' THEN 'in_doubt'
-                WHEN crashes + 1 >= $1 THEN 'worker_lost' END AS dead_reason
+           phase = 'dot_pending' AS is_in_doubt, phase = 'claimed' AS is_suspect,
+           CASE WHEN phase = 'dot_pending' AND (on_doubt = 'hold' OR doubts >= $3) THEN 'in_doubt'
+                WHEN phase = 'claimed' AND crashes + 1 >= $1 THEN 'worker_lost' END AS dead_reason
     FROM delivery JOIN message USING (tenant_id, message_id)
     WHERE state = 'sending' AND claim_expires_at < now()
     LIMIT $2
@@ -104,10 +175,11 @@ WITH lost AS (
 ), changed AS (
     UPDATE delivery
     SET state = CASE WHEN dead_reason IS NULL THEN 'queued' ELSE 'dead' END,
-        next_attempt_at = CASE WHEN dead_reason IS NULL THEN now() END,
+        next_attempt_at = coalesce(next_attempt_at, now()),
         finished_at = CASE WHEN dead_reason IS NULL THEN NULL ELSE now() END,
-        phase = NULL, claim_token = NULL, claim_expires_at = NULL,
-        crashes = crashes + 1, doubts = doubts + is_in_doubt::int,
+        phase = NULL, claim_token = NULL, claim_expires_at = NULL, lost_token = claim_token,
+        lane = CASE WHEN is_suspect THEN 'suspect' WHEN lane = 'suspect' THEN '' ELSE lane END,
+        crashes = crashes + is_suspect::int, doubts = doubts + is_in_doubt::int,
         reason = coalesce(dead_reason, CASE WHEN is_in_doubt THEN 'in_doubt' ELSE 'worker_lost' END)
     FROM lost WHERE delivery.ctid = row_id
 ), events AS (
@@ -120,10 +192,10 @@ WITH lost AS (
 SELECT count(*) AS rescued, count(*) FILTER (WHERE is_in_doubt) AS in_doubt, count(dead_reason) AS dead FROM lost
 
 -- name: release
--- Give claims back untouched: the attempt did not happen, so it is not counted.
+-- Give claims back to their places, untouched: the attempt did not happen, so it is not counted.
 WITH changed AS (
     UPDATE delivery
-    SET state = 'queued', next_attempt_at = now(), attempts = attempts - 1,
+    SET state = 'queued', next_attempt_at = coalesce(next_attempt_at, now()), attempts = attempts - 1,
         phase = NULL, claim_token = NULL, claim_expires_at = NULL
     FROM unnest($1::uuid[], $2::uuid[], $3::smallint[], $4::uuid[]) AS held (tenant_id, message_id, recipient, token)
     WHERE delivery.tenant_id = held.tenant_id AND delivery.message_id = held.message_id
@@ -131,4 +203,4 @@ WITH changed AS (
     RETURNING delivery.tenant_id, delivery.message_id, delivery.recipient, attempts
 )
 INSERT INTO event (tenant_id, message_id, recipient, kind, attempt, reason)
-SELECT tenant_id, message_id, recipient, 'rescued', attempts + 1, 'worker_stopped' FROM changed
+SELECT tenant_id, message_id, recipient, 'held', attempts + 1, $5 FROM changed

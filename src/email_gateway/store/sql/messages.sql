@@ -43,12 +43,13 @@ WITH messages AS (
 ), indexes AS (
     INSERT INTO blind_index (tenant_id, message_id, field, index_key_id, value)
     SELECT tenant_id, message_id, field, index_key_id, value
-    FROM unnest($16::uuid[], $17::uuid[], $18::text[], $19::bytea[], $20::bytea[])
+    FROM unnest($17::uuid[], $18::uuid[], $19::text[], $20::bytea[], $21::bytea[])
          AS fresh (tenant_id, message_id, field, index_key_id, value)
 )
-INSERT INTO delivery (tenant_id, message_id, recipient, domain)
-SELECT tenant_id, message_id, recipient, domain
-FROM unnest($12::uuid[], $13::uuid[], $14::smallint[], $15::text[]) AS fresh (tenant_id, message_id, recipient, domain)
+INSERT INTO delivery (tenant_id, message_id, recipient, domain, priority)
+SELECT tenant_id, message_id, recipient, domain, priority
+FROM unnest($12::uuid[], $13::uuid[], $14::smallint[], $15::text[], $16::smallint[])
+     AS fresh (tenant_id, message_id, recipient, domain, priority)
 
 -- name: add_tags
 -- Tags stand in clear, for filters and statistics; the documentation says so.
