@@ -2,14 +2,17 @@
 
 import asyncio
 import contextlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from email_gateway.delivery import Delivery, open_transport
-from email_gateway.errors import ClaimLost, DatabaseUnavailable, KeyUnavailable, Tampered
+from email_gateway.errors import ClaimLost, DatabaseUnavailable, KeyUnavailable, SecretUnavailable, Tampered
 from email_gateway.events import Recorder
 from email_gateway.foundation import Foundation, open_foundation
 from email_gateway.mail.deliveries import Claims, Outcome, Verdict
 from email_gateway.observe import get_logger
+from email_gateway.pace import Keeper, NotYet, Pace, PaceLimits, Turn
 from email_gateway.queue import Queue
 from email_gateway.settings import Settings
 from email_gateway.store.messages import prune_idempotency_keys
@@ -21,6 +24,19 @@ log = get_logger(__name__)
 # orchestrators wait before they kill (30 s).
 GRACE = timedelta(seconds=20)
 TIDY_EVERY = timedelta(minutes=10)
+# What was heard of a held route by a probe with a reply may be this message's doing: the next probe takes another.
+STAND_BACK = timedelta(seconds=30)
+
+
+@dataclass(frozen=True, slots=True)
+class Loop:
+    """What moves mail: which deliveries, when, how, and where it is written down."""
+
+    queue: Queue
+    pace: Pace
+    keeper: Keeper
+    delivery: Delivery
+    events: Recorder
 
 
 async def run_worker(settings: Settings, stop: asyncio.Event) -> None:
@@ -33,23 +49,42 @@ async def run_worker(settings: Settings, stop: asyncio.Event) -> None:
         log.info("worker_stopped")
 
 
+def make_loop(foundation: Foundation, delivery: Delivery) -> Loop:
+    """Put the parts of the loop together, as the settings have them."""
+    settings, db = foundation.settings, foundation.db
+    has_connections = settings.transport == "smtp"
+    pace = Pace(
+        settings.transport,
+        PaceLimits(
+            connections=settings.route_connections if has_connections else settings.worker_concurrency,
+            rate=settings.route_rate or None,
+        ),
+    )
+    return Loop(
+        Queue(db, capacity=settings.worker_concurrency, max_doubts=settings.max_doubts, choose=pace.turns),
+        pace,
+        Keeper(db, pace, prepare=lambda reason: renew_credentials(foundation, reason)),
+        delivery,
+        Recorder(db, foundation.keyring, max_doubts=settings.max_doubts),
+    )
+
+
 async def work(foundation: Foundation, delivery: Delivery, stop: asyncio.Event) -> None:
     """Run the loop and its upkeep until `stop`; fail when one of them fails."""
-    queue = Queue(foundation.db, capacity=foundation.settings.worker_concurrency)
-    events = Recorder(foundation.db, foundation.keyring)
-    loop = asyncio.create_task(deliver(queue, delivery, events))
-    upkeep = (asyncio.create_task(queue.keep()), asyncio.create_task(tidy(foundation)))
+    loop = make_loop(foundation, delivery)
+    moving = asyncio.create_task(deliver(loop))
+    upkeep = [asyncio.create_task(task) for task in (loop.queue.keep(), loop.keeper.keep(), tidy(foundation))]
     stopped = asyncio.create_task(stop.wait())
     try:
-        await asyncio.wait((loop, *upkeep, stopped), return_when=asyncio.FIRST_COMPLETED)
-        queue.stop()
-        await asyncio.wait((loop,), timeout=GRACE.total_seconds())
+        await asyncio.wait((moving, *upkeep, stopped), return_when=asyncio.FIRST_COMPLETED)
+        loop.queue.stop()
+        await asyncio.wait((moving,), timeout=GRACE.total_seconds())
     finally:
-        for task in (stopped, loop, *upkeep):
+        for task in (stopped, moving, *upkeep):
             task.cancel()
-        results = await asyncio.gather(loop, *upkeep, return_exceptions=True)
+        results = await asyncio.gather(moving, *upkeep, return_exceptions=True)
         with contextlib.suppress(DatabaseUnavailable):  # the leases run out by themselves
-            await queue.close()
+            await loop.queue.close()
     for result in results:
         if isinstance(result, Exception):
             raise result
@@ -75,32 +110,64 @@ async def renew_field_keys(keyring: Keyring, age: timedelta) -> None:
         log.warning("field_keys_not_renewed", error=error)
 
 
-async def deliver(queue: Queue, delivery: Delivery, events: Recorder) -> None:
-    """Move mail until the queue stops: claim, attempt, record."""
+async def renew_credentials(foundation: Foundation, reason: str) -> None:
+    """Read the smarthost's URL anew before a login that was refused is tried again."""
+    if reason == "auth_failed" and foundation.secrets.can_change:
+        with contextlib.suppress(SecretUnavailable):
+            await foundation.secrets.refresh()
+
+
+async def deliver(loop: Loop) -> None:
+    """Move mail until the queue stops: claim, wait for a turn, attempt, record."""
     try:
         async with asyncio.TaskGroup() as attempts:
-            async for claims in queue.claims():
-                attempts.create_task(attempt(claims, queue, delivery, events))
+            async for claims in loop.queue.claims():
+                attempts.create_task(attempt(loop, loop.pace.stand_in_line(claims)))
     except ExceptionGroup as group:
         # Attempts raise nothing, so it holds one error, of claiming: its class decides the exit code.
         raise group.exceptions[0] from None
 
 
-async def attempt(claims: Claims, queue: Queue, delivery: Delivery, events: Recorder) -> None:
-    """Attempt the deliveries of one message; whatever happens, its claims are let go of."""
+async def attempt(loop: Loop, turn: Turn) -> None:
+    """Attempt the deliveries of one message in their turn; whatever happens, its claims are let go of."""
+    claims = turn.claims
     try:
-        outcomes = too_late(claims) if claims.is_expired else await delivery.attempt(claims, reached=queue.reached)
-        await events.record(claims, outcomes)
+        await loop.events.record(claims, await converse(loop, turn))
+    except NotYet:
+        await give_back(loop.queue, claims)
     except ClaimLost:
         log.warning("claim_lost", message_id=str(claims.message_id))
     except DatabaseUnavailable:
-        # Nothing is lost: the lease runs out and the deliveries are rescued, in doubt or not.
+        # Before the dot, so nothing was sent: the lease runs out, and the delivery is rescued.
         log.warning("attempt_unrecorded", message_id=str(claims.message_id))
     except Exception:
-        # One message must not stop the others. Its lease runs out, and after five times the store
-        # puts it aside as dead.
+        # One message must not stop the others. Its lease runs out, and it is tried alone.
         log.exception("attempt_failed", message_id=str(claims.message_id))
-    queue.forget(claims)  # not when cancelled: the queue then gives back what was not sent
+    loop.queue.forget(claims)  # not when cancelled: the queue then gives back what was not sent
+
+
+async def converse(loop: Loop, turn: Turn) -> Sequence[Outcome]:
+    """Wait for the turn, attempt, and let the route learn from what was heard."""
+    if turn.claims.is_expired:
+        turn.give_up()
+        return too_late(turn.claims)
+    async with turn:
+        await loop.queue.composing.enter(turn.claims)
+        outcomes = await loop.delivery.attempt(turn.claims, reached=loop.queue.reached)
+        loop.keeper.hear(turn, outcomes)
+    return [stand_back(outcome) for outcome in outcomes] if turn.probes else outcomes
+
+
+def stand_back(outcome: Outcome) -> Outcome:
+    """Have a probe that was refused by name make room for another message: it may be the message."""
+    is_refused = outcome.verdict is Verdict.HELD and outcome.stage in ("mail", "rcpt", "data", "dot")
+    return replace(outcome, wait=STAND_BACK) if is_refused and outcome.code is not None else outcome
+
+
+async def give_back(queue: Queue, claims: Claims) -> None:
+    """Return to the queue what must wait longer than a claim may be held for nothing."""
+    with contextlib.suppress(DatabaseUnavailable):  # the lease runs out by itself
+        await queue.give_back(claims)
 
 
 def too_late(claims: Claims) -> list[Outcome]:

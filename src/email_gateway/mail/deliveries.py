@@ -1,7 +1,7 @@
 """What a worker holds and what came of it: claims, phases, outcomes."""
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from uuid import UUID
 
@@ -126,7 +126,8 @@ class Outcome:
 
     `stage` names the SMTP command that was answered (connect, ehlo, starttls, auth, mail, rcpt,
     data, dot). `reply` is the server's text: servers echo addresses, so it is kept sealed only
-    and stays out of `repr`.
+    and stays out of `repr`. `scope` is what the server spoke of. `wait` lets a held delivery stand
+    back for so long; without it, it keeps its place.
     """
 
     claim: Claim
@@ -136,6 +137,8 @@ class Outcome:
     code: int | None = None
     enhanced: str | None = None
     reply: str | None = None
+    scope: Scope = Scope.RECIPIENT
+    wait: timedelta | None = None
 
     def __repr__(self) -> str:
         return f"Outcome({self.verdict}, stage={self.stage}, reason={self.reason}, code={self.code})"

@@ -3,6 +3,10 @@
 from email_gateway.observe.logs import bind, configure_logging, get_logger
 from email_gateway.observe.metrics import (
     ACCEPTED,
+    DOUBTS_HELD,
+    HELD_LANES,
+    SUSPECTS_DEAD,
+    UNWRITTEN,
     IN_DOUBT,
     LATE_RESULTS,
     OUTCOMES,
@@ -17,6 +21,10 @@ from email_gateway.observe.metrics import (
 
 __all__ = [
     "ACCEPTED",
+    "DOUBTS_HELD",
+    "HELD_LANES",
+    "SUSPECTS_DEAD",
+    "UNWRITTEN",
     "IN_DOUBT",
     "LATE_RESULTS",
     "OUTCOMES",

@@ -24,7 +24,19 @@ IN_DOUBT = Counter(
 RESCUED = Counter(
     "email_gateway_rescued", "Deliveries taken back from a worker whose claim ran out.", registry=REGISTRY
 )
+DOUBTS_HELD = Counter(
+    "email_gateway_doubts_held", "Deliveries in doubt that wait for an operator instead of going again.", registry=REGISTRY
+)
+SUSPECTS_DEAD = Counter(
+    "email_gateway_worker_lost", "Deliveries put aside because workers died while composing them alone.", registry=REGISTRY
+)
 LATE_RESULTS = Counter("email_gateway_late_results", "Results that came after their claim was lost.", registry=REGISTRY)
+UNWRITTEN = Gauge(
+    "email_gateway_unwritten_results", "Results that wait for the database to take them.", registry=REGISTRY
+)
+HELD_LANES = Gauge(
+    "email_gateway_held_lanes", "Routes, destinations and senders that wait, by route.", ["route"], registry=REGISTRY
+)
 SECRET_REFRESHES = Counter(
     "email_gateway_secret_refresh",
     "Fetches of a secret: ok, absent (optional and not there), or the class of the failure.",

@@ -45,11 +45,12 @@ class Result:
 
 @dataclass(frozen=True, slots=True)
 class Rescued:
-    """How many deliveries were taken from dead workers, and how many of those were in doubt or died."""
+    """How many deliveries were taken from dead workers; of those, how many were in doubt, died, or died of doubts."""
 
     rescued: int
     in_doubt: int
     dead: int
+    doubts_held: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +149,7 @@ async def rescue(db: Queries, *, max_doubts: int) -> Rescued:
     """Return up to 500 deliveries whose lease ran out to their places, or settle their doubt by policy."""
     row = await db.fetch_one(SQL.rescue, MAX_CRASHES, RESCUE_BATCH, max_doubts)
     assert row is not None  # an aggregate returns one row
-    return Rescued(row["rescued"], row["in_doubt"], row["dead"])
+    return Rescued(row["rescued"], row["in_doubt"], row["dead"], row["doubts_held"])
 
 
 def _keys(held: Sequence[Claim]) -> tuple[list[UUID], list[UUID], list[int], list[UUID]]:

@@ -189,7 +189,9 @@ WITH lost AS (
     UNION ALL
     SELECT tenant_id, message_id, recipient, 'dead', attempts, dead_reason FROM lost WHERE dead_reason IS NOT NULL
 )
-SELECT count(*) AS rescued, count(*) FILTER (WHERE is_in_doubt) AS in_doubt, count(dead_reason) AS dead FROM lost
+SELECT count(*) AS rescued, count(*) FILTER (WHERE is_in_doubt) AS in_doubt, count(dead_reason) AS dead,
+       count(*) FILTER (WHERE dead_reason = 'in_doubt') AS doubts_held
+FROM lost
 
 -- name: release
 -- Give claims back to their places, untouched: the attempt did not happen, so it is not counted.

@@ -1,0 +1,206 @@
+"""The pace of one route in this process: the line before it, and what each conversation teaches."""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable
+
+from email_gateway.mail.deliveries import COMMON_LANE, SUSPECT_LANE, Claims
+from email_gateway.pace.lanes import Lane, new_lane
+from email_gateway.pace.limits import FIRST_DESTINATION_WINDOW, PaceLimits
+from email_gateway.pace.turns import Turn
+from email_gateway.store.deliveries import Turns
+
+# Reserves room for recipients in the fleet's count of a lane at a rate a second, and returns after how
+# many seconds it is theirs; None while there is no such count.
+Reserve = Callable[[str, float, int], Awaitable[float | None]]
+
+PATIENCE_SECONDS = 2.0  # then a claim whose destination has no room goes back, and others come
+SUSPECTS = 50  # the most recipients of one message
+LEAST_AHEAD = 4
+AHEAD_SECONDS = 0.1  # of what the route takes, claimed before its turn: more would be served out of turn
+RESERVATION_SECONDS = 0.05
+
+
+class Pace:
+    """Says which deliveries to take (`turns`), and when each attempt may begin (`stand_in_line`).
+
+    One object for a route and a process; `Keeper` tells it what the fleet knows.
+    """
+
+    def __init__(self, route: str, limits: PaceLimits, reserve: Reserve | None = None) -> None:
+        self.route = route
+        self.limits = limits
+        self.workers = 1
+        self.lanes: dict[str, Lane] = {}
+        self._reserve = reserve
+        self._line: deque[Turn] = deque()
+        self._timer: asyncio.TimerHandle | None = None
+        self._reservations: set[asyncio.Task[None]] = set()
+
+    def lane(self, name: str) -> Lane:
+        """Return the lane of this name, as new when nobody has used it."""
+        if name not in self.lanes:
+            whole = name == COMMON_LANE
+            # A route begins with one conversation: a wrong password is one failed login, not twenty.
+            window = 1 if whole else FIRST_DESTINATION_WINDOW
+            most = self.limits.connections if whole else self.limits.per_destination
+            self.lanes[name] = new_lane(name, min(window, most), most)
+        return self.lanes[name]
+
+    # Which deliveries to take.
+
+    def turns(self, room: int, queued: Iterable[str]) -> Turns:
+        """Return what may be claimed now: at most `room`, from the lanes in which something is queued."""
+        now = time.monotonic()
+        lanes = [name for name in queued if name == SUSPECT_LANE or not self.lane(name).is_shut]
+        room = self._room(room, now)
+        if room <= 0 or not lanes:
+            return Turns({})
+        share = max(1, room // len(lanes))
+        quotas = {name: self._quota(name, share) for name in lanes}
+        return Turns(
+            {name: quota for name, quota in quotas.items() if quota > 0},
+            destinations=frozenset(name.removeprefix("to:") for name in self._waiting_lanes("to:", now)),
+            senders=frozenset(self._waiting_lanes("from:", now)),
+        )
+
+    def _room(self, room: int, now: float) -> int:
+        route = self.lane(COMMON_LANE)
+        if route.is_held:
+            return int(route.may_probe and not self._line)
+        rate = self._rate(route, now)
+        quick = route.taken_lately(now) if rate is None else min(rate, route.taken_lately(now))
+        ahead = max(LEAST_AHEAD, int(quick * AHEAD_SECONDS))
+        free = max(0, int(route.window) - len(route.active)) if rate is None else 0
+        return min(room, free + ahead - len(self._line))
+
+    def _quota(self, name: str, share: int) -> int:
+        if name == SUSPECT_LANE:
+            return SUSPECTS
+        lane = self.lanes[name]
+        if lane.is_held:
+            return 1  # the probe
+        if name.startswith("to:"):
+            waiting = sum(name in turn.lanes for turn in self._line)
+            return min(share, max(1, int(lane.window)) + LEAST_AHEAD - len(lane.active) - waiting)
+        return share
+
+    def _waiting_lanes(self, kind: str, now: float) -> list[str]:
+        return [
+            name
+            for name, lane in self.lanes.items()
+            if name.startswith(kind) and (lane.temper is not None or lane.is_stalled(now) or self._is_crowded(lane))
+        ]
+
+    def _is_crowded(self, lane: Lane) -> bool:
+        """Whether a destination has as many conversations as it may, and there are others to make room for."""
+        if not lane.is_full or self.lane(COMMON_LANE).is_full:
+            return False
+        return any(other is not lane and other.name.startswith("to:") for other in self.lanes.values())
+
+    # When an attempt may begin.
+
+    def stand_in_line(self, claims: Claims) -> Turn:
+        """Return the claims' turn, to be entered with `async with`."""
+        turn = Turn(self, claims)
+        for name in turn.lanes:
+            self.lane(name)
+        self._line.append(turn)
+        asyncio.get_running_loop().call_soon(self.admit)
+        return turn
+
+    def leave(self, turn: Turn) -> None:
+        """Give a turn's room to the next."""
+        for name in turn.lanes:
+            self.lane(name).end(turn)
+        self.admit()
+
+    def admit(self) -> None:
+        """Let begin whoever may begin now, in the order of the line; send away whoever would wait long."""
+        now = time.monotonic()
+        soonest = PATIENCE_SECONDS
+        kept: deque[Turn] = deque()
+        route = self.lane(COMMON_LANE)
+        while self._line and not (route.is_full and not route.is_held):
+            turn = self._line.popleft()
+            if not turn.is_waiting:
+                continue
+            wait = self._wait(turn, now)
+            if wait is None or (wait and now - turn.since > PATIENCE_SECONDS):
+                turn.refuse()
+            elif wait:
+                soonest = min(soonest, wait)
+                kept.append(turn)
+            else:
+                self._begin(turn, now)
+        self._line.extendleft(reversed(kept))
+        if self._line and (self._timer is None or self._timer.when() > asyncio.get_running_loop().time() + soonest):
+            self._set_timer(soonest)
+
+    def _begin(self, turn: Turn, now: float) -> None:
+        recipients = len(turn.claims)
+        for name in turn.lanes:
+            lane = self.lane(name)
+            if lane.is_held:
+                turn.probes.add(name)
+            if rate := self._rate(lane, now):
+                lane.next_start = max(now, lane.next_start) + recipients / rate
+            lane.begin(turn, now)
+        turn.begin(now)
+
+    def _wait(self, turn: Turn, now: float) -> float | None:
+        """Return the seconds until a turn may be looked at again, 0 when it may begin, None when it should go."""
+        waits = 0.0
+        for name in turn.lanes:
+            lane = self.lane(name)
+            if lane.is_shut:
+                return None
+            if lane.is_full and not name.startswith("from:"):
+                waits = max(waits, PATIENCE_SECONDS)
+        return waits or max(self._rate_wait(turn, self.lane(name), now) for name in turn.lanes)
+
+    def _rate_wait(self, turn: Turn, lane: Lane, now: float) -> float:
+        rate = self._rate(lane, now)
+        if rate is None:
+            return 0.0
+        start_at = max(lane.next_start, lane.paused_until)
+        if self._reserve is not None and lane.name == COMMON_LANE:
+            if turn.start_at is None:
+                self._begin_reserving(turn, lane, rate * self.workers)
+                return RESERVATION_SECONDS
+            start_at = max(turn.start_at, lane.paused_until)
+        if start_at > now:
+            lane.was_limited = True
+        return max(0.0, start_at - now)
+
+    def _rate(self, lane: Lane, now: float) -> float | None:
+        """Return this process's part of what the fleet may send in this lane, in recipients a second."""
+        learned = lane.rate(now)
+        chosen = self.limits.rate if lane.name == COMMON_LANE else None
+        rates = [rate for rate in (learned, chosen) if rate is not None]
+        return min(rates) / self.workers if rates else None
+
+    def _begin_reserving(self, turn: Turn, lane: Lane, rate: float) -> None:
+        if turn.is_reserving:
+            return
+        turn.is_reserving = True
+        task = asyncio.create_task(self._reserve_for(turn, lane, rate))
+        self._reservations.add(task)
+        task.add_done_callback(self._reservations.discard)
+
+    async def _reserve_for(self, turn: Turn, lane: Lane, rate: float) -> None:
+        assert self._reserve is not None  # or nobody would ask
+        wait = await self._reserve(f"{self.route}/{lane.name}", rate, len(turn.claims))
+        now = time.monotonic()
+        turn.start_at = lane.next_start if wait is None else now + wait
+        self.admit()
+
+    def _set_timer(self, seconds: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = asyncio.get_running_loop().call_later(seconds, self._on_time)
+
+    def _on_time(self) -> None:
+        self._timer = None
+        self.admit()

@@ -1,0 +1,61 @@
+-- name: list_pace
+-- What is known of a route and the lanes within it; an open one has no row.
+SELECT lane, state, held_by, stage, reason, code, enhanced, since, rate, probes, probe_at,
+       extract(epoch FROM now() - slowed_at)::float8 AS slowed_for,
+       coalesce(probe_at <= now(), false) AS is_probe_due
+FROM pace WHERE route = $1
+
+-- name: count_workers
+-- The processes that share a rate where nothing else counts for all of them.
+SELECT count(*) AS workers FROM crypto_instance WHERE process = 'worker' AND seen_at > now() - $1::interval
+
+-- name: hold
+-- Let a lane wait, unless it is held already; what a probe heard counts always, but never against an operator.
+INSERT INTO pace (route, lane, state, held_by, stage, reason, code, enhanced, probe_at)
+VALUES ($1, $2, 'held', 'replies', $3, $4, $5, $6, now() + $7::interval)
+ON CONFLICT (route, lane) DO UPDATE
+    SET state = 'held', held_by = 'replies', stage = excluded.stage, reason = excluded.reason, code = excluded.code,
+        enhanced = excluded.enhanced, probe_at = excluded.probe_at,
+        probes = CASE WHEN pace.state = 'held' THEN pace.probes + 1 ELSE 0 END,
+        since = CASE WHEN pace.state = 'held' THEN pace.since ELSE now() END
+    WHERE pace.held_by IS DISTINCT FROM 'operator' AND (pace.state <> 'held' OR $8)
+
+-- name: lease_probe
+-- One worker of the fleet may try whether a held lane works again; the next one after a while.
+UPDATE pace SET probe_at = now() + $3::interval
+WHERE route = $1 AND lane = $2 AND held_by = 'replies' AND probe_at <= now()
+RETURNING lane
+
+-- name: probe_now
+-- Try every lane that replies hold, at once: something has changed.
+UPDATE pace SET probe_at = now(), probes = 0 WHERE route = $1 AND held_by = 'replies'
+
+-- name: open
+-- A probe went well: as fast as it goes, or as fast as it was when the server last refused.
+WITH slowed AS (
+    UPDATE pace SET state = 'slowed', held_by = NULL, probe_at = NULL, probes = 0, since = now()
+    WHERE route = $1 AND lane = $2 AND held_by = 'replies' AND rate IS NOT NULL
+)
+DELETE FROM pace WHERE route = $1 AND lane = $2 AND held_by = 'replies' AND rate IS NULL
+
+-- name: slow
+-- The server refused to take mail so fast. An attempt that began before the last refusal says nothing new.
+INSERT INTO pace (route, lane, state, stage, reason, code, enhanced, rate, slowed_at)
+VALUES ($1, $2, 'slowed', $3, $4, $5, $6, $7, now())
+ON CONFLICT (route, lane) DO UPDATE
+    SET rate = excluded.rate, slowed_at = now(),
+        since = CASE WHEN pace.state = 'slowed' THEN now() ELSE pace.since END,
+        stage = CASE WHEN pace.state = 'slowed' THEN excluded.stage ELSE pace.stage END,
+        reason = CASE WHEN pace.state = 'slowed' THEN excluded.reason ELSE pace.reason END,
+        code = CASE WHEN pace.state = 'slowed' THEN excluded.code ELSE pace.code END,
+        enhanced = CASE WHEN pace.state = 'slowed' THEN excluded.enhanced ELSE pace.enhanced END
+    WHERE pace.slowed_at IS NULL OR pace.slowed_at < now() - $8::interval
+
+-- name: rest
+-- Nobody went at the rate that is allowed: it does not climb by time alone.
+UPDATE pace SET slowed_at = now() - $3::interval
+WHERE route = $1 AND lane = $2 AND state = 'slowed' AND slowed_at < now() - $3::interval
+
+-- name: forget
+-- A rate that has been climbing unrefused for long, or was not needed for long, is no limit any more.
+DELETE FROM pace WHERE route = $1 AND lane = $2 AND state = 'slowed' AND since <= now() - $3::interval
