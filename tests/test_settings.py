@@ -34,6 +34,7 @@ def test_development_needs_the_three_keys_and_nothing_else() -> None:
     assert (settings.api_host, settings.api_port, settings.api_processes) == ("127.0.0.1", 8025, 1)
     assert settings.trusted_proxies == ()
     assert settings.worker_concurrency == 100
+    assert (settings.max_doubts, settings.route_connections, settings.route_rate) == (2, 20, 0)
     assert settings.warnings == ()
 
 
@@ -106,8 +107,24 @@ def test_transports_of_a_later_release_are_refused_saying_so(transport: str) -> 
 def test_smtp_needs_a_smarthost_unless_a_secret_may_hold_it() -> None:
     assert "SMTP_URL must be set for TRANSPORT=smtp" in refused({**LOCAL, "TRANSPORT": "smtp"})
     assert load_settings({**PRODUCTION, "TRANSPORT": "smtp"}).smtp_url is None
-    url = "smtp://user:password@relay.example.com:587?tls=required"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "smtp://user:password@relay.example.com:587?tls=required",
+        "smtps://user:password@relay.example.com:465",
+        "smtp://AKIAEXAMPLE:Aq+Am/U8ma@relay.example.com:587",
+    ],
+)
+def test_a_smarthost_is_taken_in_every_form_that_delivery_reads(url: str) -> None:
     assert load_settings({**LOCAL, "TRANSPORT": "smtp", "SMTP_URL": url}).smtp_url == url
+
+
+def test_a_percent_sign_in_a_password_that_cannot_be_decoded_is_told_how_to_be_written() -> None:
+    problems = refused({**LOCAL, "TRANSPORT": "smtp", "SMTP_URL": "smtp://user:MARK%ff@host"})
+    assert "SMTP_URL must have a % in the user or the password written as %25" in problems
+    assert "MARK" not in problems
 
 
 @pytest.mark.parametrize(
@@ -118,7 +135,7 @@ def test_smtp_needs_a_smarthost_unless_a_secret_may_hold_it() -> None:
         ("DATABASE_URL", "host/db"),
         ("REDIS_URL", "http://host"),
         ("REDIS_URL", "redis://"),
-        ("SMTP_URL", "smtps://host:465"),
+        ("SMTP_URL", "smtps://host:465?tls=none"),
         ("SMTP_URL", "smtp://host?tls=maybe"),
         ("SMTP_URL", "smtp://[::1"),
         ("AWS_ENDPOINT_URL", "vpce.example.com"),
@@ -132,6 +149,9 @@ def test_smtp_needs_a_smarthost_unless_a_secret_may_hold_it() -> None:
         ("API_PORT", "\u0661\u0662"),
         ("API_PROCESSES", "0"),
         ("WORKER_CONCURRENCY", "1e3"),
+        ("MAX_DOUBTS", "11"),
+        ("ROUTE_CONNECTIONS", "0"),
+        ("ROUTE_RATE", "1000001"),
         ("TRUSTED_PROXIES", "10.0.0.1/8"),
         ("TRUSTED_PROXIES", "proxy.example.com"),
         ("USE_SECRETS_MANAGER", "maybe"),
@@ -216,7 +236,7 @@ def test_the_repr_hides_every_field_that_may_hold_a_credential() -> None:
 
 def test_every_setting_has_one_sentence_and_a_field() -> None:
     described = describe_settings()
-    assert len({name for name, _, _ in described}) == len(described) <= 25
+    assert len({name for name, _, _ in described}) == len(described) <= 40
     assert all(sentence.endswith(".") and len(sentence) <= 150 for _, _, sentence in described)
     assert len(described) == len(Settings.__dataclass_fields__) - 1  # `warnings` is no setting
 
