@@ -13,7 +13,7 @@ LOCAL = {
     "ENCRYPTION_SALT": "MARK-salt-" + "s" * 32,
     "ADMIN_API_KEY": "MARK-admin-" + "a" * 32,
 }
-PRODUCTION = {"APP_ENV": "production", "AWS_REGION": "us-east-1"}
+PRODUCTION = {"APP_ENV": "production", "AWS_REGION": "us-east-1", "TRANSPORT": "smtp"}
 
 
 def refused(environ: dict[str, str], **options: object) -> str:
@@ -68,7 +68,8 @@ def test_no_problem_echoes_a_value(name: str) -> None:
     ],
 )
 def test_secrets_manager_is_chosen_by_the_flag_then_by_the_environment(environ: dict[str, str], is_on: bool) -> None:
-    assert load_settings({**LOCAL, "AWS_REGION": "us-east-1", **environ}).use_secrets_manager is is_on
+    settings = load_settings({**LOCAL, "AWS_REGION": "us-east-1", "TRANSPORT": "inbox", **environ})
+    assert settings.use_secrets_manager is is_on
 
 
 def test_production_refuses_to_go_without_secrets_manager() -> None:
@@ -78,8 +79,9 @@ def test_production_refuses_to_go_without_secrets_manager() -> None:
 
 
 def test_secrets_manager_needs_a_region_by_either_of_its_names() -> None:
-    assert "AWS_REGION must be set" in refused({"APP_ENV": "production"})
-    assert load_settings({"APP_ENV": "production", "AWS_DEFAULT_REGION": "sa-east-1"}).aws_region == "sa-east-1"
+    assert "AWS_REGION must be set" in refused({"APP_ENV": "production", "TRANSPORT": "smtp"})
+    by_default = {"APP_ENV": "production", "TRANSPORT": "smtp", "AWS_DEFAULT_REGION": "sa-east-1"}
+    assert load_settings(by_default).aws_region == "sa-east-1"
 
 
 def test_keys_of_the_environment_are_dropped_while_secrets_manager_is_on() -> None:
@@ -102,6 +104,32 @@ def test_an_admin_key_must_be_long_and_fit_a_header(value: str) -> None:
 @pytest.mark.parametrize("transport", ["ses", "mx", "SES"])
 def test_transports_of_a_later_release_are_refused_saying_so(transport: str) -> None:
     assert f"TRANSPORT cannot be {transport.lower()} yet" in refused({**LOCAL, "TRANSPORT": transport})
+
+
+@pytest.mark.parametrize("app_env", ["production", "staging"])
+def test_where_people_expect_their_mail_somebody_must_say_how_it_leaves(app_env: str) -> None:
+    deployed = {"APP_ENV": app_env, "AWS_REGION": "us-east-1"}
+    problems = refused(deployed)
+    assert f"  - TRANSPORT must be set in {app_env}: to smtp" in problems
+    assert "or to inbox, which sends nothing and keeps the mail" in problems
+    assert problems.count("  - ") == 1
+    assert refused({**deployed, "TRANSPORT": " "}) == problems
+    assert load_settings({**deployed, "TRANSPORT": "smtp"}).transport == "smtp"
+
+
+@pytest.mark.parametrize("app_env", ["development", "test"])
+def test_where_developers_work_mail_stays_in_the_inbox_unless_told_otherwise(app_env: str) -> None:
+    settings = load_settings({**LOCAL, "APP_ENV": app_env})
+    assert (settings.transport, settings.keeps_mail, settings.warnings) == ("inbox", False, ())
+
+
+@pytest.mark.parametrize("app_env", ["production", "staging"])
+def test_an_inbox_that_was_asked_for_by_name_where_people_expect_their_mail_is_warned_of(app_env: str) -> None:
+    deployed = {"APP_ENV": app_env, "AWS_REGION": "us-east-1"}
+    settings = load_settings({**deployed, "TRANSPORT": "inbox"})
+    assert settings.keeps_mail
+    assert settings.warnings == ("TRANSPORT is inbox: mail is kept here and not sent to anyone.",)
+    assert not load_settings({**deployed, "TRANSPORT": "smtp"}).keeps_mail
 
 
 def test_smtp_needs_a_smarthost_unless_a_secret_may_hold_it() -> None:
@@ -212,7 +240,7 @@ def test_dotenv_is_read_in_development_below_the_environment_and_never_exported(
 
 @pytest.mark.parametrize("app_env", ["production", "staging", "test"])
 def test_dotenv_is_not_read_outside_development(tmp_path: Path, app_env: str) -> None:
-    environ = {**LOCAL, "APP_ENV": app_env, "AWS_REGION": "us-east-1"}
+    environ = {**LOCAL, "APP_ENV": app_env, "AWS_REGION": "us-east-1", "TRANSPORT": "inbox"}
     assert load_settings(environ, dotenv=write_dotenv(tmp_path)).api_port == 8025
 
 
@@ -261,6 +289,7 @@ def test_production_warns_and_starts() -> None:
     settings = load_settings(
         {
             **PRODUCTION,
+            "TRANSPORT": "inbox",
             "DATABASE_URL": "postgresql://u:MARK@db.example.com/d",
             "AWS_ENDPOINT_URL": "http://aws.example.com",
         }

@@ -1,7 +1,7 @@
 """Delivery: one attempt to hand one message to a server, and what came of it.
 
 Takes claims, returns outcomes, and writes no state. How mail leaves is a transport: through a
-smarthost (`smtp`), or into the development inbox (`inbox`).
+smarthost (`smtp`), or into the inbox, which sends nothing (`inbox`).
 """
 
 from email_gateway.delivery.attempts import Delivery

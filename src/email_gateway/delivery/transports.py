@@ -34,7 +34,7 @@ async def open_transport(
 
 def _make(settings: Settings, secrets: SecretsService, db: Database, keyring: Keyring) -> Transport:
     if settings.transport == "inbox":
-        return InboxTransport(db, keyring)
+        return InboxTransport(db, keyring, plays_servers=not settings.is_deployed)
     return SmtpTransport(follow_smtp_url(lambda: _smtp_url(settings, secrets)))
 
 

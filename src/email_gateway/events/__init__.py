@@ -82,6 +82,7 @@ class Recorder:
 
 EVENT_OF = {
     Verdict.DELIVERED: "delivered",
+    Verdict.KEPT: "kept",
     Verdict.BOUNCED: "bounced",
     Verdict.DEFERRED: "deferred",
     Verdict.IN_DOUBT: "in_doubt",
@@ -98,6 +99,8 @@ def next_state(claims: Claims, outcome: Outcome) -> tuple[State, timedelta | Non
     match outcome.verdict:
         case Verdict.DELIVERED:
             return State.DELIVERED, None
+        case Verdict.KEPT:
+            return State.KEPT, None
         case Verdict.BOUNCED:
             return State.BOUNCED, None
         case Verdict.UNREADABLE:

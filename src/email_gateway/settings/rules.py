@@ -17,6 +17,7 @@ def apply_rules(read: dict[str, Any], problems: dict[str, str]) -> None:
         return  # nothing below can be judged
     is_deployed = read["app_env"] in DEPLOYED
     read["log_format"] = read["log_format"] or ("json" if is_deployed else "console")
+    _settle_transport(read, problems)
     if read["use_secrets_manager"] is False and read["app_env"] == "production":
         problems["USE_SECRETS_MANAGER"] = "cannot be false in production: unset it, and keep secrets in Secrets Manager"
     elif read["use_secrets_manager"] is None:
@@ -30,6 +31,17 @@ def apply_rules(read: dict[str, Any], problems: dict[str, str]) -> None:
             problems.setdefault("AWS_REGION", "must be set to the region of the secrets")
     else:
         _check_local_keys(read, problems)
+
+
+def _settle_transport(read: dict[str, Any], problems: dict[str, str]) -> None:
+    """Let development keep its mail; where people expect theirs, somebody must have said how it leaves."""
+    if read["transport"] is None and read["app_env"] in DEPLOYED:
+        problems.setdefault(
+            "TRANSPORT",
+            f"must be set in {read['app_env']}: to smtp, with SMTP_URL or the secret smtp-url; or to inbox, which sends"
+            " nothing and keeps the mail",
+        )
+    read["transport"] = read["transport"] or "inbox"
 
 
 def _check_local_keys(read: Mapping[str, Any], problems: dict[str, str]) -> None:
@@ -46,7 +58,7 @@ def _check_local_keys(read: Mapping[str, Any], problems: dict[str, str]) -> None
 def _find_warnings(read: Mapping[str, Any]) -> tuple[str, ...]:
     found = [advise_tls("DATABASE_URL", read["database_url"])]
     if read["transport"] == "inbox":
-        found.append("TRANSPORT is inbox: mail is kept and shown, not sent.")
+        found.append("TRANSPORT is inbox: mail is kept here and not sent to anyone.")
     if read["use_secrets_manager"] and any(read[name] for name in KEYS):
         found.append("ENCRYPTION_KEY, ENCRYPTION_SALT and ADMIN_API_KEY are ignored: remove them from the environment.")
     endpoint = urlsplit(read["aws_endpoint_url"] or "https://")

@@ -59,6 +59,16 @@ class Settings:
     admin_api_key: str | None = field(default=None, repr=False)
     warnings: tuple[str, ...] = ()
 
+    @property
+    def is_deployed(self) -> bool:
+        """Whether people expect their mail from here."""
+        return self.app_env in DEPLOYED
+
+    @property
+    def keeps_mail(self) -> bool:
+        """Whether mail is kept where people expect it: the inbox was asked for by name."""
+        return self.is_deployed and self.transport == "inbox"
+
 
 def parse_transport(text: str) -> str:
     """Read the transport; those of a later release are refused by name."""
@@ -112,8 +122,8 @@ SETTINGS = (
             parse_database_url),
     Setting("REDIS_URL", None, "Redis, for limits that several nodes share; the secret `redis-url` goes before it.",
             parse_redis_url),
-    Setting("TRANSPORT", "inbox", "How mail leaves: `smtp` through a smarthost, or `inbox`, which keeps and shows it.",
-            parse_transport),
+    Setting("TRANSPORT", None, "How mail leaves: `smtp` through a smarthost, or `inbox`, which keeps and shows it.",
+            parse_transport, shown="inbox in development and test; must be set in production and staging"),
     Setting("SMTP_URL", None, "The smarthost, smtp:// or smtps://user:password@host:port?tls=none|opportunistic|required;"
             " the secret `smtp-url` goes before it.", check_smtp_url),
     Setting("API_HOST", "127.0.0.1", "The address that the API listens on.",
