@@ -13,7 +13,7 @@ LOCAL = {
     "ENCRYPTION_SALT": "MARK-salt-" + "s" * 32,
     "ADMIN_API_KEY": "MARK-admin-" + "a" * 32,
 }
-PRODUCTION = {"APP_ENV": "production", "AWS_REGION": "us-east-1"}
+PRODUCTION = {"APP_ENV": "production", "AWS_REGION": "us-east-1", "TRANSPORT": "smtp"}
 
 
 def refused(environ: dict[str, str], **options: object) -> str:
@@ -34,6 +34,7 @@ def test_development_needs_the_three_keys_and_nothing_else() -> None:
     assert (settings.api_host, settings.api_port, settings.api_processes) == ("127.0.0.1", 8025, 1)
     assert settings.trusted_proxies == ()
     assert settings.worker_concurrency == 100
+    assert (settings.max_doubts, settings.route_connections, settings.route_rate) == (2, 20, 0)
     assert settings.warnings == ()
 
 
@@ -67,7 +68,8 @@ def test_no_problem_echoes_a_value(name: str) -> None:
     ],
 )
 def test_secrets_manager_is_chosen_by_the_flag_then_by_the_environment(environ: dict[str, str], is_on: bool) -> None:
-    assert load_settings({**LOCAL, "AWS_REGION": "us-east-1", **environ}).use_secrets_manager is is_on
+    settings = load_settings({**LOCAL, "AWS_REGION": "us-east-1", "TRANSPORT": "inbox", **environ})
+    assert settings.use_secrets_manager is is_on
 
 
 def test_production_refuses_to_go_without_secrets_manager() -> None:
@@ -77,8 +79,9 @@ def test_production_refuses_to_go_without_secrets_manager() -> None:
 
 
 def test_secrets_manager_needs_a_region_by_either_of_its_names() -> None:
-    assert "AWS_REGION must be set" in refused({"APP_ENV": "production"})
-    assert load_settings({"APP_ENV": "production", "AWS_DEFAULT_REGION": "sa-east-1"}).aws_region == "sa-east-1"
+    assert "AWS_REGION must be set" in refused({"APP_ENV": "production", "TRANSPORT": "smtp"})
+    by_default = {"APP_ENV": "production", "TRANSPORT": "smtp", "AWS_DEFAULT_REGION": "sa-east-1"}
+    assert load_settings(by_default).aws_region == "sa-east-1"
 
 
 def test_keys_of_the_environment_are_dropped_while_secrets_manager_is_on() -> None:
@@ -103,11 +106,53 @@ def test_transports_of_a_later_release_are_refused_saying_so(transport: str) -> 
     assert f"TRANSPORT cannot be {transport.lower()} yet" in refused({**LOCAL, "TRANSPORT": transport})
 
 
+@pytest.mark.parametrize("app_env", ["production", "staging"])
+def test_where_people_expect_their_mail_somebody_must_say_how_it_leaves(app_env: str) -> None:
+    deployed = {"APP_ENV": app_env, "AWS_REGION": "us-east-1"}
+    problems = refused(deployed)
+    assert f"  - TRANSPORT must be set in {app_env}: to smtp" in problems
+    assert "or to inbox, which sends nothing and keeps the mail" in problems
+    assert problems.count("  - ") == 1
+    assert refused({**deployed, "TRANSPORT": " "}) == problems
+    assert load_settings({**deployed, "TRANSPORT": "smtp"}).transport == "smtp"
+
+
+@pytest.mark.parametrize("app_env", ["development", "test"])
+def test_where_developers_work_mail_stays_in_the_inbox_unless_told_otherwise(app_env: str) -> None:
+    settings = load_settings({**LOCAL, "APP_ENV": app_env})
+    assert (settings.transport, settings.keeps_mail, settings.warnings) == ("inbox", False, ())
+
+
+@pytest.mark.parametrize("app_env", ["production", "staging"])
+def test_an_inbox_that_was_asked_for_by_name_where_people_expect_their_mail_is_warned_of(app_env: str) -> None:
+    deployed = {"APP_ENV": app_env, "AWS_REGION": "us-east-1"}
+    settings = load_settings({**deployed, "TRANSPORT": "inbox"})
+    assert settings.keeps_mail
+    assert settings.warnings == ("TRANSPORT is inbox: mail is kept here and not sent to anyone.",)
+    assert not load_settings({**deployed, "TRANSPORT": "smtp"}).keeps_mail
+
+
 def test_smtp_needs_a_smarthost_unless_a_secret_may_hold_it() -> None:
     assert "SMTP_URL must be set for TRANSPORT=smtp" in refused({**LOCAL, "TRANSPORT": "smtp"})
     assert load_settings({**PRODUCTION, "TRANSPORT": "smtp"}).smtp_url is None
-    url = "smtp://user:password@relay.example.com:587?tls=required"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "smtp://user:password@relay.example.com:587?tls=required",
+        "smtps://user:password@relay.example.com:465",
+        "smtp://AKIAEXAMPLE:Aq+Am/U8ma@relay.example.com:587",
+    ],
+)
+def test_a_smarthost_is_taken_in_every_form_that_delivery_reads(url: str) -> None:
     assert load_settings({**LOCAL, "TRANSPORT": "smtp", "SMTP_URL": url}).smtp_url == url
+
+
+def test_a_percent_sign_in_a_password_that_cannot_be_decoded_is_told_how_to_be_written() -> None:
+    problems = refused({**LOCAL, "TRANSPORT": "smtp", "SMTP_URL": "smtp://user:MARK%ff@host"})
+    assert "SMTP_URL must have a % in the user or the password written as %25" in problems
+    assert "MARK" not in problems
 
 
 @pytest.mark.parametrize(
@@ -118,7 +163,7 @@ def test_smtp_needs_a_smarthost_unless_a_secret_may_hold_it() -> None:
         ("DATABASE_URL", "host/db"),
         ("REDIS_URL", "http://host"),
         ("REDIS_URL", "redis://"),
-        ("SMTP_URL", "smtps://host:465"),
+        ("SMTP_URL", "smtps://host:465?tls=none"),
         ("SMTP_URL", "smtp://host?tls=maybe"),
         ("SMTP_URL", "smtp://[::1"),
         ("AWS_ENDPOINT_URL", "vpce.example.com"),
@@ -132,6 +177,9 @@ def test_smtp_needs_a_smarthost_unless_a_secret_may_hold_it() -> None:
         ("API_PORT", "\u0661\u0662"),
         ("API_PROCESSES", "0"),
         ("WORKER_CONCURRENCY", "1e3"),
+        ("MAX_DOUBTS", "11"),
+        ("ROUTE_CONNECTIONS", "0"),
+        ("ROUTE_RATE", "1000001"),
         ("TRUSTED_PROXIES", "10.0.0.1/8"),
         ("TRUSTED_PROXIES", "proxy.example.com"),
         ("USE_SECRETS_MANAGER", "maybe"),
@@ -192,7 +240,7 @@ def test_dotenv_is_read_in_development_below_the_environment_and_never_exported(
 
 @pytest.mark.parametrize("app_env", ["production", "staging", "test"])
 def test_dotenv_is_not_read_outside_development(tmp_path: Path, app_env: str) -> None:
-    environ = {**LOCAL, "APP_ENV": app_env, "AWS_REGION": "us-east-1"}
+    environ = {**LOCAL, "APP_ENV": app_env, "AWS_REGION": "us-east-1", "TRANSPORT": "inbox"}
     assert load_settings(environ, dotenv=write_dotenv(tmp_path)).api_port == 8025
 
 
@@ -216,7 +264,7 @@ def test_the_repr_hides_every_field_that_may_hold_a_credential() -> None:
 
 def test_every_setting_has_one_sentence_and_a_field() -> None:
     described = describe_settings()
-    assert len({name for name, _, _ in described}) == len(described) <= 25
+    assert len({name for name, _, _ in described}) == len(described) <= 40
     assert all(sentence.endswith(".") and len(sentence) <= 150 for _, _, sentence in described)
     assert len(described) == len(Settings.__dataclass_fields__) - 1  # `warnings` is no setting
 
@@ -241,6 +289,7 @@ def test_production_warns_and_starts() -> None:
     settings = load_settings(
         {
             **PRODUCTION,
+            "TRANSPORT": "inbox",
             "DATABASE_URL": "postgresql://u:MARK@db.example.com/d",
             "AWS_ENDPOINT_URL": "http://aws.example.com",
         }

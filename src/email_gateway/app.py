@@ -19,7 +19,7 @@ from email_gateway.dashboard import DashboardContext, build_dashboard
 from email_gateway.foundation import Foundation, open_foundation
 from email_gateway.limits import Limits
 from email_gateway.observe import get_logger
-from email_gateway.settings import DEPLOYED, Settings
+from email_gateway.settings import Settings
 from email_gateway.store.messages import Acceptor
 
 log = get_logger(__name__)
@@ -59,8 +59,9 @@ async def open_site(foundation: Foundation, url: str) -> AsyncIterator["Site"]:
             foundation.keyring,
             secrets,
             has_inbox=settings.transport == "inbox",
+            keeps_mail=settings.keeps_mail,
             api_url=f"{url}/v1",
-            requires_https=settings.app_env in DEPLOYED,
+            requires_https=settings.is_deployed,
             limits=limits,
         )
     )

@@ -7,6 +7,8 @@ import pytest
 from email_gateway.api import ApiContext
 from email_gateway.api.context import Readiness
 from email_gateway.limits import Limits
+from email_gateway.settings import load_settings
+from tests.api.conftest import ENVIRONMENT
 from tests.api.house import ADMIN_KEY, Served, email, serving
 
 pytestmark = pytest.mark.anyio
@@ -39,6 +41,17 @@ async def test_redis_that_is_away_degrades_and_mail_is_still_accepted(shared: Se
             assert sent.status_code == 202
             assert (await client.get("/admin/health", headers={"x-admin-key": ADMIN_KEY})).status_code == 200
         await limits.close()
+
+
+async def test_mail_that_is_kept_where_people_expect_it_degrades_and_says_so(shared: Served) -> None:
+    environ = {"APP_ENV": "staging", "USE_SECRETS_MANAGER": "false", "TRANSPORT": "inbox"}
+    context = replace(shared.context, settings=load_settings({**ENVIRONMENT, **environ}), readiness=Readiness())
+    async with serving(context) as url, httpx.AsyncClient(base_url=url) as client:
+        answer = await client.get("/v1/health/readyz")
+        assert (answer.status_code, answer.json()["status"]) == (200, "degraded")
+        assert answer.json()["checks"]["transport"] == "inbox"
+        detail = (await client.get("/admin/health", headers={"x-admin-key": ADMIN_KEY})).json()
+        assert (detail["status"], detail["checks"]["transport"]) == ("degraded", "inbox")
 
 
 async def test_without_the_database_nothing_is_ready_and_requests_are_503(context: ApiContext) -> None:

@@ -200,6 +200,8 @@ async def test_another_tenants_messages_are_in_no_list(shared: Served) -> None:
         ([State.DELIVERED, State.BOUNCED], "bounced"),
         ([State.BOUNCED, State.DEAD], "failed"),
         ([State.EXPIRED, State.DELIVERED], "failed"),
+        ([State.KEPT, State.DELIVERED], "failed"),
+        ([State.KEPT, State.SENDING], "queued"),
         ([State.CANCELLED, State.DELIVERED], "canceled"),
         ([State.SUPPRESSED, State.CANCELLED], "suppressed"),
     ],

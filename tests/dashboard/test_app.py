@@ -1,4 +1,5 @@
 import re
+from dataclasses import replace
 from importlib.resources import files
 from uuid import uuid4
 
@@ -8,10 +9,11 @@ from starlette.routing import Route
 from email_gateway.dashboard import build_dashboard
 from email_gateway.dashboard.headers import MAIL_POLICY, PAGE_POLICY
 from email_gateway.store.database import Database
-from tests.dashboard.house import House, add_mail, add_message, raw_mail
+from tests.dashboard.house import House, add_mail, add_message, raw_mail, served
 
 pytestmark = pytest.mark.anyio
 
+BANNER = '<p class="banner" role="alert">'
 OPEN_PATHS = ("/login", "/login/link", "/static/{name}")
 
 
@@ -103,6 +105,31 @@ async def test_errors_carry_them_too_and_tell_nothing(house: House) -> None:
         answer = await client.put("/dashboard/login")
         assert answer.status_code == 405
         assert_guarded_headers(answer.headers)
+
+
+async def test_where_mail_is_kept_every_page_says_so_in_red_with_the_next_step(house: House) -> None:
+    message_id = await add_message(house)
+    inbox_id = await add_mail(house, raw_mail(), message_id)
+    known = {"tenant_id": house.tenant_id, "message_id": message_id, "inbox_id": inbox_id}
+    keeping = replace(house, context=replace(house.context, keeps_mail=True))
+    seen = 0
+    async with served(keeping), keeping.client() as stranger, keeping.operator() as operator:
+        for client in (stranger, operator):
+            for method, path in [*every_route(house), ("GET", "/nothing-here"), ("PUT", "/login")]:
+                answer = await client.request(method, fill(path, **known))
+                is_page = answer.text.startswith("<!doctype html>") and not path.endswith("/html")
+                assert (BANNER in answer.text) == is_page, (method, path)
+                assert not is_page or "set TRANSPORT=smtp and SMTP_URL" in answer.text
+                seen += is_page
+        await house.db.close()
+        assert BANNER in (await operator.get("/dashboard/")).text
+    assert seen > 15
+
+
+async def test_where_developers_work_no_page_warns_of_the_inbox(house: House) -> None:
+    async with house.client() as stranger, house.operator() as operator:
+        for client, path in ((stranger, "/login"), (stranger, "/nothing-here"), (operator, "/"), (operator, "/inbox")):
+            assert BANNER not in (await client.get(f"/dashboard{path}")).text
 
 
 async def test_a_form_that_is_too_large_or_no_form_is_refused(house: House) -> None:

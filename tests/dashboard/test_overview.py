@@ -14,14 +14,14 @@ async def test_an_empty_gateway_shows_the_first_step(house: House) -> None:
 
 
 async def test_the_counts_add_up_and_the_first_step_is_gone(house: House) -> None:
-    for state in (State.DELIVERED, State.DELIVERED, State.BOUNCED, State.DEAD, None):
+    for state in (State.DELIVERED, State.DELIVERED, State.KEPT, State.BOUNCED, State.DEAD, None):
         message_id = await add_message(house)
         if state:
             await set_state(house, message_id, state)
     async with house.operator() as client:
         page = " ".join((await client.get("/dashboard/")).text.split())
-    assert "<b>5</b> accepted" in page
-    for name, count in (("delivered", 2), ("bounced", 1), ("dead", 1), ("queued", 1), ("sending", 0)):
+    assert "<b>6</b> accepted" in page
+    for name, count in (("delivered", 2), ("kept", 1), ("bounced", 1), ("dead", 1), ("queued", 1), ("sending", 0)):
         assert (
             f'<span class="tile-count">{count}</span> <span class="tile-name"><span class="dot"></span>{name}' in page
         )

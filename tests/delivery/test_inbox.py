@@ -38,6 +38,17 @@ async def test_a_mail_is_kept_sealed_under_its_own_id(
     assert b"Invoice" not in kept.sealed_raw
 
 
+async def test_where_people_expect_their_mail_every_delivery_is_kept_and_none_delivered(
+    db: Database, keyring: Keyring, tenant_id: uuid.UUID
+) -> None:
+    mail = mail_to(tenant_id, "maria@example.net", "bounce@example.net", "deferred+x@example.org")
+    outcomes = await InboxTransport(db, keyring, plays_servers=False).send(mail, Recorder())
+    assert [(o.verdict, o.stage, o.reason, o.code) for o in outcomes] == [(Verdict.KEPT, "dot", "not_sent", None)] * 3
+    assert [o.claim for o in outcomes] == list(mail.claims.each)
+    (entry,) = await list_inbox_mails(db, tenant_id, limit=10)
+    assert entry.recipients == (0, 1, 2)
+
+
 async def test_some_addresses_bounce_or_defer_at_any_domain_and_label(
     db: Database, keyring: Keyring, tenant_id: uuid.UUID
 ) -> None:

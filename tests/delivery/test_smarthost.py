@@ -8,9 +8,9 @@ from aiosmtpd.smtp import SMTP, Envelope, Session
 
 from email_gateway.delivery.pool import PoolLimits
 from email_gateway.delivery.smarthost import SmtpTransport
-from email_gateway.delivery.target import parse_smtp_url
 from email_gateway.errors import ClaimLost, DatabaseUnavailable
 from email_gateway.mail.deliveries import Claims, Outcome, Phase, Verdict
+from email_gateway.mail.smarthosts import parse_smtp_url
 from tests.delivery.attempting import RAW, Recorder, outgoing, transport_to
 from tests.smtp_servers import DROP, GOODBYE, HANG, Quirk, Say, SmtpServer
 

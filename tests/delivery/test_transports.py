@@ -1,16 +1,22 @@
 """Which transport the settings open, and which smarthost counts when its URL changes."""
 
+from dataclasses import replace
+from uuid import UUID
+
 import pytest
 
 from email_gateway.delivery import open_transport
 from email_gateway.delivery.inbox import InboxTransport
+from email_gateway.delivery.outgoing import OutgoingMail
 from email_gateway.delivery.smarthost import SmtpTransport
 from email_gateway.delivery.transports import follow_smtp_url
 from email_gateway.errors import ConfigurationError
+from email_gateway.mail.deliveries import Verdict
 from email_gateway.secrets import SecretsService
 from email_gateway.settings import load_settings
 from email_gateway.store.database import Database
 from email_gateway.vault.keyring import Keyring
+from tests.delivery.attempting import RAW, Recorder, claims_for
 
 pytestmark = pytest.mark.anyio
 
@@ -30,6 +36,26 @@ async def test_the_settings_choose_the_transport(
     try:
         async with open_transport(settings, secrets, db, keyring) as transport:
             assert isinstance(transport, kind)
+    finally:
+        await secrets.close()
+
+
+@pytest.mark.parametrize(
+    ("app_env", "verdict"),
+    [("development", Verdict.DELIVERED), ("test", Verdict.DELIVERED), ("staging", Verdict.KEPT)],
+)
+async def test_the_inbox_knows_whether_people_expect_their_mail(
+    db: Database, keyring: Keyring, tenant_id: UUID, app_env: str, verdict: Verdict
+) -> None:
+    environ = {"APP_ENV": app_env, "USE_SECRETS_MANAGER": "false", "TRANSPORT": "inbox"}
+    settings = load_settings({**KEYS, **environ})
+    secrets = await SecretsService.start(settings)
+    try:
+        async with open_transport(settings, secrets, db, keyring) as transport:
+            claims = replace(claims_for(1), tenant_id=tenant_id)
+            mail = OutgoingMail(claims, "billing@acme.example", ("maria@example.net",), RAW)
+            (outcome,) = await transport.send(mail, Recorder())
+            assert outcome.verdict is verdict
     finally:
         await secrets.close()
 

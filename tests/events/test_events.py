@@ -34,6 +34,7 @@ def outcomes(claims: Claims, verdict: Verdict, reply: str | None = REPLY) -> lis
     ("verdict", "on_doubt", "state", "kinds"),
     [
         (Verdict.DELIVERED, "resend", "delivered", ["delivered"]),
+        (Verdict.KEPT, "resend", "kept", ["kept"]),
         (Verdict.BOUNCED, "resend", "bounced", ["bounced"]),
         (Verdict.DEFERRED, "resend", "queued", ["deferred"]),
         (Verdict.IN_DOUBT, "resend", "queued", ["in_doubt"]),

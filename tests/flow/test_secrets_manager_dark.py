@@ -195,6 +195,7 @@ def starts(moto_url: str, aws: Aws, database_url: str, watch: Watch) -> Iterator
                 "PATH": os.environ["PATH"],
                 **AWS_ENVIRONMENT,
                 "APP_ENV": "production",
+                "TRANSPORT": "inbox",
                 "AWS_REGION": REGION,
                 "AWS_ENDPOINT_URL": url,
                 "SECRETS_PREFIX": aws.prefix,

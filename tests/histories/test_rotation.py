@@ -52,6 +52,7 @@ def arena(postgres_url: str) -> Iterator[tuple[asyncio.Runner, World]]:
                 "AWS_ENDPOINT_URL": url,
                 "SECRETS_PREFIX": name,
                 "SECRETS_CACHE_SECONDS": "86400",
+                "TRANSPORT": "inbox",
             }
         )
         server = runner.run(Database.connect(postgres_url, pool_size=1))

@@ -61,6 +61,8 @@ class Aws:
                 "AWS_REGION": REGION,
                 "AWS_ENDPOINT_URL": self.url,
                 "SECRETS_PREFIX": self.prefix,
+                "TRANSPORT": "smtp",
+                "SMTP_URL": "smtp://smarthost.example",
                 **(environ or {}),
             }
         )

@@ -111,7 +111,7 @@ async def test_missing_credentials_are_a_configuration_error(
 
 async def test_a_region_that_the_client_refuses_is_a_configuration_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_PROFILE", "nobody")
-    settings = load_settings({"APP_ENV": "production", "AWS_REGION": "us-east-1"})
+    settings = load_settings({"APP_ENV": "production", "AWS_REGION": "us-east-1", "TRANSPORT": "inbox"})
     with pytest.raises(ConfigurationError, match="AWS_PROFILE"):
         await SecretsService.start(settings)
 

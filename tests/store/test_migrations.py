@@ -41,6 +41,15 @@ async def test_append_only_tables_refuse_change(db: Database, table: str) -> Non
         await db.execute(f"DELETE FROM {table}")
 
 
+async def test_the_service_may_read_the_books_and_write_what_is_kept(db: Database) -> None:
+    rows = await db.fetch(
+        "SELECT table_name, privilege_type FROM information_schema.role_table_grants"
+        " WHERE grantee = 'email_gateway_service' AND table_name IN ('conservation', 'daily_total')"
+    )
+    granted = {tuple(row) for row in rows}
+    assert {("conservation", "SELECT"), ("daily_total", "INSERT"), ("daily_total", "UPDATE")} <= granted
+
+
 async def test_the_three_roles_exist_and_cannot_log_in(db: Database) -> None:
     rows = await db.fetch("SELECT rolname, rolcanlogin FROM pg_roles WHERE rolname LIKE 'email_gateway\\_%' ORDER BY 1")
     assert [tuple(row) for row in rows] == [

@@ -48,6 +48,27 @@ async def test_counts_are_by_state_and_tenant_and_balance(db: Database, tenant_i
     assert (idle.tenant_id, idle.accepted) == (other_tenant, 0)
 
 
+async def test_what_is_kept_has_a_count_of_its_own_and_the_books_balance(db: Database, tenant_id: UUID) -> None:
+    await accept(db, tenant_id, domains=("a.example", "b.example"))
+    await db.execute(
+        "UPDATE delivery SET state = 'kept', next_attempt_at = NULL, finished_at = now() WHERE recipient = 1"
+    )
+    await db.execute(
+        "INSERT INTO daily_total (tenant_id, day, accepted, delivered, kept) VALUES ($1, '2026-11-01', 5, 2, 3)",
+        tenant_id,
+    )
+    (counts,) = await list_counts(db)
+    assert (counts.accepted, counts.difference) == (7, 0)
+    assert (counts.by_state[State.KEPT], counts.by_state[State.DELIVERED], counts.by_state[State.QUEUED]) == (4, 2, 1)
+
+
+async def test_the_hour_counts_what_is_kept_as_failed_and_never_as_delivered(db: Database, tenant_id: UUID) -> None:
+    message_id = await accept(db, tenant_id)
+    await db.execute("INSERT INTO event (tenant_id, message_id, kind) VALUES ($1, $2, 'kept')", tenant_id, message_id)
+    minutes = await list_minutes(db)
+    assert (sum(m.delivered for m in minutes), sum(m.failed for m in minutes)) == (0, 1)
+
+
 async def test_a_lost_delivery_shows_as_a_difference(db: Database, tenant_id: UUID) -> None:
     await accept(db, tenant_id, domains=("a.example", "b.example"))
     await db.execute("DELETE FROM delivery WHERE recipient = 1")

@@ -59,6 +59,10 @@ class Up:
         """Return whether the mail has reached its recipient."""
         return bool(self.ask(f"/emails/{email_id}")[1]["last_event"] == "delivered")
 
+    def states(self, email_id: str) -> list[str]:
+        """Return where the mail stands with each recipient."""
+        return [delivery["state"] for delivery in self.ask(f"/emails/{email_id}")[1]["deliveries"]]
+
     def stop(self, how: signal.Signals = signal.SIGINT) -> int:
         """Send a signal and return the exit code."""
         self.process.send_signal(how)

@@ -38,15 +38,17 @@ class Health(msgspec.Struct, frozen=True):
 
 
 async def look(context: ApiContext) -> Ready:
-    """Ask the database, Redis and the secrets; only the database stops mail from being accepted."""
+    """Ask the database, Redis, the secrets and the transport; only the database stops mail from being accepted."""
     database, redis = await asyncio.gather(_database(context), context.limits.redis_health())
     secrets = "disabled"
     if context.settings.use_secrets_manager:
         secrets = "ok" if context.secrets.health == "ok" else "degraded"
-    checks = Checks(secrets_manager=secrets, database=database, redis=redis)  # type: ignore[arg-type]
+    transport = "inbox" if context.settings.keeps_mail else msgspec.UNSET
+    checks = Checks(secrets, database, redis, transport)  # type: ignore[arg-type]
     if database != "ok":
         return Ready("unhealthy", checks)
-    return Ready("degraded" if secrets == "degraded" or redis == "unavailable" else "healthy", checks)
+    is_degraded = secrets == "degraded" or redis == "unavailable" or transport == "inbox"
+    return Ready("degraded" if is_degraded else "healthy", checks)
 
 
 async def get_livez(_context: ApiContext, _call: Call) -> Reply:

@@ -47,10 +47,11 @@ _SEARCH = BodyDecoder[SearchEmails](SearchEmails)
 _ENCODE = msgspec.json.Encoder().encode
 _NAMES_NEED_QUOTES = frozenset('()<>[]:;@\\,"')
 
-# Resend's words. Of several deliveries the least finished counts, then the worst.
+# Resend's words. Of several deliveries the least finished counts, then the worst. Mail that is kept has
+# failed to leave: a caller that waits for `delivered` must not wait on, nor find a word its SDK does not know.
 LAST_EVENTS: tuple[tuple[frozenset[State], str], ...] = (
     (frozenset({State.QUEUED, State.SENDING}), "queued"),
-    (frozenset({State.DEAD, State.EXPIRED}), "failed"),
+    (frozenset({State.DEAD, State.EXPIRED, State.KEPT}), "failed"),
     (frozenset({State.BOUNCED}), "bounced"),
     (frozenset({State.SUPPRESSED}), "suppressed"),
     (frozenset({State.CANCELLED}), "canceled"),

@@ -137,7 +137,7 @@ class DeliveryView(msgspec.Struct, frozen=True):
     """How far a message has come for one recipient."""
 
     recipient: str
-    state: Literal["queued", "sending", "delivered", "bounced", "expired", "suppressed", "cancelled", "dead"]
+    state: Literal["queued", "sending", "delivered", "kept", "bounced", "expired", "suppressed", "cancelled", "dead"]
     attempts: int
     next_attempt_at: datetime | None
     finished_at: datetime | None
@@ -221,11 +221,12 @@ class Live(msgspec.Struct, frozen=True):
 
 
 class Checks(msgspec.Struct, frozen=True, rename="camel"):
-    """What readiness looked at, in words."""
+    """What readiness looked at, in words; `transport` only where mail is kept though people expect it."""
 
     secrets_manager: Literal["ok", "degraded", "disabled"]
     database: Literal["ok", "unavailable"]
     redis: Literal["ok", "unavailable", "disabled"]
+    transport: Literal["inbox"] | msgspec.UnsetType = msgspec.UNSET
 
 
 class Ready(msgspec.Struct, frozen=True):

@@ -16,6 +16,7 @@ from rich.text import Text
 UNBOUNDED_WIDTH = 400
 STATE_STYLES = {
     "delivered": "green",
+    "kept": "bold red",
     "queued": "cyan",
     "sending": "cyan",
     "deferred": "yellow",

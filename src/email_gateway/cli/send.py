@@ -56,7 +56,13 @@ def send(
     console = make_console(sys.stderr)
     for event in follow(gateway, email_id):
         console.print(show_event(event), soft_wrap=True)
-    if any(delivery["state"] != State.DELIVERED for delivery in gateway.get(f"/emails/{email_id}")["deliveries"]):
+    states = {delivery["state"] for delivery in gateway.get(f"/emails/{email_id}")["deliveries"]}
+    if State.KEPT in states:
+        raise CommandFailed(
+            "the mail was kept by the gateway and not sent: its TRANSPORT is inbox",
+            "to send mail, set TRANSPORT=smtp and SMTP_URL (or the secret smtp-url) and restart; then send it again",
+        )
+    if states != {State.DELIVERED}:
         raise typer.Exit(FAILED)
 
 

@@ -75,33 +75,35 @@ async def _static(request: Request) -> Response:
 async def _gateway_error(request: Request, error: Exception) -> Response:
     """Say what a person can do about it, and nothing about the inside."""
     if isinstance(error, NotFound):
-        return _problem(404, "Not found", "There is nothing at this address, or it has been removed.")
+        return _problem(request, 404, "Not found", "There is nothing at this address, or it has been removed.")
     if isinstance(error, Forbidden):
-        return _problem(403, "Refused", _sentence(error))
+        return _problem(request, 403, "Refused", _sentence(error))
     if isinstance(error, TooLarge):
-        return _problem(413, "Too large", _sentence(error))
+        return _problem(request, 413, "Too large", _sentence(error))
     if isinstance(error, CallerError):
-        return _problem(422, "Not understood", _sentence(error))
+        return _problem(request, 422, "Not understood", _sentence(error))
     if isinstance(error, TryLater):
         log.warning("page_not_served", error=error)
-        response = _problem(503, "Not now", "The gateway cannot answer at the moment. Load the page again shortly.")
+        response = _problem(
+            request, 503, "Not now", "The gateway cannot answer at the moment. Load the page again shortly."
+        )
         response.headers["retry-after"] = str(error.retry_after_seconds)
         return response
     log.error("page_failed", exc_info=error)
     return await _unknown_error(request, error)
 
 
-async def _http_error(_: Request, error: Exception) -> Response:
+async def _http_error(request: Request, error: Exception) -> Response:
     """Answer for an unknown path or a wrong method."""
     status = error.status_code if isinstance(error, HTTPException) else 500
     if status == 405:
-        return _problem(405, "Not possible", "This address does not take that method.")
-    return _problem(status, "Not found", "There is nothing at this address.")
+        return _problem(request, 405, "Not possible", "This address does not take that method.")
+    return _problem(request, status, "Not found", "There is nothing at this address.")
 
 
-async def _unknown_error(_: Request, __: Exception) -> Response:
+async def _unknown_error(request: Request, _: Exception) -> Response:
     """Answer for what should not happen; this one leaves outside the middleware, so it sets the headers itself."""
-    response = _problem(500, "Something is wrong", "An operator must look at the gateway's log.")
+    response = _problem(request, 500, "Something is wrong", "An operator must look at the gateway's log.")
     response.headers.update(SECURITY_HEADERS)
     return response
 
@@ -111,5 +113,7 @@ def _sentence(error: Exception) -> str:
     return f"{text[:1].upper()}{text[1:]}."
 
 
-def _problem(status: int, title: str, detail: str) -> Response:
-    return page("problem.html", status=status, title=title, detail=detail, number=status)
+def _problem(request: Request, status: int, title: str, detail: str) -> Response:
+    context: DashboardContext = request.app.state.context
+    keeps_mail = context.keeps_mail
+    return page("problem.html", status=status, title=title, detail=detail, number=status, keeps_mail=keeps_mail)

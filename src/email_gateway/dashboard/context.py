@@ -27,8 +27,9 @@ class AdminKey(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class DashboardContext:
-    """What the pages read from; `has_inbox` shows the development inbox in clear.
+    """What the pages read from; `has_inbox` shows the inbox in clear.
 
+    `keeps_mail` says on every page that mail is kept where people expect it to be sent.
     `api_url` ends in /v1 and stands in the first steps of an empty gateway. With `requires_https` a
     login that came neither over https nor from this machine is refused. `limits` counts failed
     logins together with wrong admin keys of the API.
@@ -39,6 +40,7 @@ class DashboardContext:
     secrets: AdminKey
     has_inbox: bool
     api_url: str
+    keeps_mail: bool = False
     requires_https: bool = False
     limits: Limits = field(default_factory=Limits)
     figures: Figures = field(default_factory=Figures)

@@ -39,7 +39,7 @@ async def show(request: Request) -> Response:
     """Show the login; an operator who is logged in goes on."""
     if await current_session(request):
         return RedirectResponse(f"{BASE}/", status_code=303)
-    return page("login.html", problem=None, operator="")
+    return _login_page(request, problem=None)
 
 
 async def with_key(request: Request) -> Response:
@@ -49,18 +49,18 @@ async def with_key(request: Request) -> Response:
     form = await read_form(request)
     operator = clean_line(form.get("operator", ""), LONGEST_OPERATOR)
     if context.requires_https and not is_https(request) and not is_loopback(request):
-        return page("login.html", status=403, problem=NOT_SECURE, operator=operator)
+        return _login_page(request, status=403, problem=NOT_SECURE, operator=operator)
     if wait := await context.limits.admin_wait_seconds(client_address(request)):
         problem = f"Too many failed logins from here. Try again in {wait} seconds."
-        response = page("login.html", status=429, problem=problem, operator=operator)
+        response = _login_page(request, status=429, problem=problem, operator=operator)
         response.headers["retry-after"] = str(wait)
         return response
     if not operator:
-        return page("login.html", status=422, problem=NO_NAME, operator="")
+        return _login_page(request, status=422, problem=NO_NAME)
     if not _is_key_in_force(context, form.get("key", "")):
         await context.limits.add_admin_failure(client_address(request))
         log.warning("dashboard_login_refused")
-        return page("login.html", status=401, problem=WRONG_KEY, operator=operator)
+        return _login_page(request, status=401, problem=WRONG_KEY, operator=operator)
     return await _open_session(request, operator, "dashboard.logged_in")
 
 
@@ -70,10 +70,10 @@ async def with_link(request: Request) -> Response:
     refuse_other_sites(request)
     token = (await read_form(request)).get("token", "")
     if not is_loopback(request):
-        return page("login.html", status=403, problem=NOT_HERE, operator="")
+        return _login_page(request, status=403, problem=NOT_HERE)
     operator = await redeem_login_link(context.db, token) if 0 < len(token) <= MAX_TOKEN_LENGTH else None
     if operator is None:
-        return page("login.html", status=403, problem=WRONG_LINK, operator="")
+        return _login_page(request, status=403, problem=WRONG_LINK)
     return await _open_session(request, operator, "dashboard.logged_in_by_link")
 
 
@@ -85,6 +85,11 @@ async def out(visit: Visit) -> Response:
     response = RedirectResponse(f"{BASE}/login", status_code=303)
     response.delete_cookie(COOKIE, path=BASE, httponly=True, samesite="strict", secure=is_https(visit.request))
     return response
+
+
+def _login_page(request: Request, *, status: int = 200, problem: str | None, operator: str = "") -> Response:
+    context: DashboardContext = request.app.state.context
+    return page("login.html", status=status, problem=problem, operator=operator, keeps_mail=context.keeps_mail)
 
 
 async def _open_session(request: Request, operator: str, action: str) -> Response:

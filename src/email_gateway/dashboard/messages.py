@@ -23,6 +23,7 @@ LONGEST_REASON = 200
 # The worst first: what a message with several recipients is shown as in the list.
 STATE_ORDER = (
     State.DEAD,
+    State.KEPT,
     State.BOUNCED,
     State.EXPIRED,
     State.SENDING,

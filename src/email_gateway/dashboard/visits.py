@@ -39,6 +39,7 @@ class Visit:
             "operator": self.session.operator,
             "csrf": self.session.csrf,
             "has_inbox": self.context.has_inbox,
+            "keeps_mail": self.context.keeps_mail,
             "path": self.request.url.path,
         }
 

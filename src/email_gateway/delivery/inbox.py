@@ -1,8 +1,9 @@
-"""The `inbox` transport, for development: mail is kept sealed and shown, and goes nowhere.
+"""The `inbox` transport: mail is kept sealed and shown, and goes nowhere.
 
 Some addresses answer as real servers do, so that a developer can watch it happen, at any domain and
 with any `+label`: `bounce@` and `bounced@` are refused for good, `defer@` and `deferred@` for now
-(and tried again on the usual schedule). Everybody else receives.
+(and tried again on the usual schedule). Everybody else receives. That is for development: where
+people expect their mail, the inbox plays nobody, and its one word is *kept*.
 """
 
 import asyncio
@@ -22,6 +23,7 @@ from email_gateway.store.inbox import InboxMail, add_inbox_mail
 from email_gateway.vault.keyring import Keyring
 
 FIELD = "inbox.raw"
+NOT_SENT = "not_sent"  # the reason of a delivery that is kept
 TAKEN = Reply(250, (b"2.0.0 kept in the development inbox",))
 BOUNCED = Reply(550, (b"5.1.1 the development inbox bounces this address",))
 DEFERRED = Reply(451, (b"4.3.0 the development inbox defers this address",))
@@ -29,17 +31,21 @@ ANSWERS = {"bounce": BOUNCED, "bounced": BOUNCED, "defer": DEFERRED, "deferred":
 
 
 class InboxTransport:
-    """Keeps each message once, whatever the number of its recipients."""
+    """Keeps each message once, whatever the number of its recipients.
 
-    def __init__(self, db: Database, keyring: Keyring) -> None:
+    With `plays_servers` it answers as servers do; without, no delivery of its own is called delivered.
+    """
+
+    def __init__(self, db: Database, keyring: Keyring, *, plays_servers: bool = True) -> None:
         self._db = db
         self._keyring = keyring
+        self._plays_servers = plays_servers
 
     async def send(self, mail: OutgoingMail, reached: Reached) -> list[Outcome]:
         """Store the message; a database that fails while it does leaves the mail in doubt."""
         settled: dict[UUID, Outcome] = {}
         for claim, recipient in zip(mail.claims.each, mail.recipients, strict=True):
-            answer = answer_for(recipient)
+            answer = answer_for(recipient) if self._plays_servers else TAKEN
             if answer is not TAKEN:
                 settled[claim.token] = _answered(claim, Stage.RCPT, answer)
         accepted = tuple(claim for claim in mail.claims.each if claim.token not in settled)
@@ -57,6 +63,8 @@ class InboxTransport:
             await add_inbox_mail(self._db, kept)
         except DatabaseUnavailable as error:
             return [Outcome(claim, Verdict.IN_DOUBT, Stage.DOT.value, error.code) for claim in accepted]
+        if not self._plays_servers:
+            return [Outcome(claim, Verdict.KEPT, Stage.DOT.value, NOT_SENT) for claim in accepted]
         return [_answered(claim, Stage.DOT, TAKEN) for claim in accepted]
 
     async def _seal(self, mail: OutgoingMail, accepted: tuple[Claim, ...]) -> InboxMail:

@@ -6,8 +6,8 @@ from contextlib import asynccontextmanager
 from email_gateway.delivery.inbox import InboxTransport
 from email_gateway.delivery.outgoing import Transport
 from email_gateway.delivery.smarthost import SmtpTransport
-from email_gateway.delivery.target import SmtpTarget, parse_smtp_url
 from email_gateway.errors import ConfigurationError
+from email_gateway.mail.smarthosts import SmtpTarget, parse_smtp_url
 from email_gateway.observe import get_logger
 from email_gateway.secrets import SecretsService
 from email_gateway.settings import Settings
@@ -34,7 +34,7 @@ async def open_transport(
 
 def _make(settings: Settings, secrets: SecretsService, db: Database, keyring: Keyring) -> Transport:
     if settings.transport == "inbox":
-        return InboxTransport(db, keyring)
+        return InboxTransport(db, keyring, plays_servers=not settings.is_deployed)
     return SmtpTransport(follow_smtp_url(lambda: _smtp_url(settings, secrets)))
 
 
@@ -52,10 +52,10 @@ def follow_smtp_url(find_url: Callable[[], str | None]) -> Callable[[], SmtpTarg
     url = find_url()
     try:
         if not url:
-            raise ValueError("the SMTP URL is missing: set SMTP_URL or the secret smtp-url")
+            raise ValueError("must be set: as SMTP_URL, or as the secret smtp-url")
         target = parse_smtp_url(url)
     except ValueError as wrong:
-        raise ConfigurationError(f"TRANSPORT is smtp, and {wrong}") from None
+        raise ConfigurationError(f"TRANSPORT is smtp, and the SMTP URL {wrong}") from None
 
     def current() -> SmtpTarget:
         nonlocal url, target

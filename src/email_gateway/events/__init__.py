@@ -122,6 +122,7 @@ class Recorder:
 
 EVENT_OF = {
     Verdict.DELIVERED: "delivered",
+    Verdict.KEPT: "kept",
     Verdict.BOUNCED: "bounced",
     Verdict.DEFERRED: "deferred",
     Verdict.HELD: "held",
@@ -139,6 +140,8 @@ def next_state(claims: Claims, outcome: Outcome) -> State:
     match outcome.verdict:
         case Verdict.DELIVERED:
             return State.DELIVERED
+        case Verdict.KEPT:
+            return State.KEPT
         case Verdict.BOUNCED:
             return State.BOUNCED
         case Verdict.UNREADABLE:

@@ -12,6 +12,7 @@ class State(StrEnum):
     QUEUED = "queued"
     SENDING = "sending"
     DELIVERED = "delivered"
+    KEPT = "kept"
     BOUNCED = "bounced"
     EXPIRED = "expired"
     SUPPRESSED = "suppressed"
@@ -36,6 +37,7 @@ class Verdict(StrEnum):
     """What one attempt came to for one recipient."""
 
     DELIVERED = "delivered"  # the server took responsibility (RFC 5321 section 6.1)
+    KEPT = "kept"  # nobody was asked: this gateway keeps mail instead of sending it
     BOUNCED = "bounced"  # the server refused this recipient or this message for good
     DEFERRED = "deferred"  # try again later: the destination's trouble, or ours
     HELD = "held"  # the route, the destination or the sender must wait: this attempt does not count

@@ -26,6 +26,7 @@ LIFTED = 4.0  # so many times the refused rate, and it was no limit
 MOST_FAILURES = 3  # in a row, and the lane is held
 RATE_LIMITED = "rate_limited"
 TOO_MANY_CONNECTIONS = "too_many_connections"
+TAKEN = frozenset({Verdict.DELIVERED, Verdict.KEPT})
 
 Change = Callable[[], Awaitable[None]]
 Prepare = Callable[[str], Awaitable[None]]
@@ -62,7 +63,7 @@ class Keeper:
                 self._prosper(turn, self._pace.lane(name), answered, now)
 
     def _prosper(self, turn: Turn, lane: Lane, answered: Sequence[Outcome], now: float) -> None:
-        taken = sum(outcome.verdict is Verdict.DELIVERED for outcome in answered)
+        taken = sum(outcome.verdict in TAKEN for outcome in answered)
         lane.succeed(taken, now)
         if lane.name in turn.probes:
             log.info("route_open", route=self._pace.route, lane=lane.name)
@@ -221,7 +222,7 @@ def _lane_in_trouble(turn: Turn, outcome: Outcome) -> str | None:
 
 def _speaks_well_of(lane: str, outcome: Outcome) -> bool:
     """Whether a server answered in this lane: also with a refusal of this recipient."""
-    if outcome.code is None and outcome.verdict is not Verdict.DELIVERED:
+    if outcome.code is None and outcome.verdict not in TAKEN:
         return False
     return not lane.startswith("to:") or lane == destination_lane(outcome.claim.domain)
 

@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import NoReturn
 
 from email_gateway.secrets.validation import read_database_url
-from email_gateway.settings import parse_admin_key, parse_key, parse_redis_url, parse_smtp_url
+from email_gateway.settings import check_smtp_url, parse_admin_key, parse_key, parse_redis_url
 
 FROM_ENVIRONMENT = "environment"  # stands as the VersionId of what has none
 
@@ -60,7 +60,7 @@ SECRETS = (
     KnownSecret(SecretName.ENCRYPTION_SALT, True, "encryption_salt", parse_key),
     KnownSecret(SecretName.ADMIN_API_KEY, True, "admin_api_key", parse_admin_key),
     KnownSecret(SecretName.DATABASE_URL, False, "database_url", read_database_url),
-    KnownSecret(SecretName.SMTP_URL, False, "smtp_url", parse_smtp_url),
+    KnownSecret(SecretName.SMTP_URL, False, "smtp_url", check_smtp_url),
     KnownSecret(SecretName.REDIS_URL, False, "redis_url", parse_redis_url),
     # The rotation function's key: it has no place in the environment.
     KnownSecret(SecretName.ROTATION_KEY, False, None, parse_admin_key),

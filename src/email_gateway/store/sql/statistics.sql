@@ -1,13 +1,13 @@
 -- name: list_counts
 -- Deliveries by state for every tenant, with what contract C2 says must be zero.
-SELECT tenant.tenant_id, tenant.name, accepted, queued, sending, delivered, bounced, expired, suppressed, cancelled,
+SELECT tenant.tenant_id, tenant.name, accepted, queued, sending, delivered, kept, bounced, expired, suppressed, cancelled,
        dead, difference
 FROM conservation JOIN tenant USING (tenant_id)
 ORDER BY accepted DESC, tenant.name
 
 -- name: list_minutes
 -- What happened in each minute of the last hour, oldest first, idle minutes included.
--- The database's clock makes the minutes; the outer filter lets an index on `at` find the hour.
+-- Mail that is kept failed to leave. The database's clock makes the minutes; the outer filter lets an index on `at` find the hour.
 WITH hour AS (
     SELECT generate_series(date_trunc('minute', now()) - interval '59 minutes', date_trunc('minute', now()),
                            interval '1 minute') AS minute
@@ -15,10 +15,10 @@ WITH hour AS (
     SELECT date_trunc('minute', at) AS minute,
            count(*) FILTER (WHERE kind = 'accepted')                        AS accepted,
            count(*) FILTER (WHERE kind = 'delivered')                       AS delivered,
-           count(*) FILTER (WHERE kind IN ('bounced', 'expired', 'dead'))   AS failed
+           count(*) FILTER (WHERE kind IN ('kept', 'bounced', 'expired', 'dead')) AS failed
     FROM event
     WHERE at >= date_trunc('minute', now()) - interval '59 minutes'
-      AND kind IN ('accepted', 'delivered', 'bounced', 'expired', 'dead')
+      AND kind IN ('accepted', 'delivered', 'kept', 'bounced', 'expired', 'dead')
     GROUP BY 1
 )
 SELECT hour.minute, coalesce(accepted, 0) AS accepted, coalesce(delivered, 0) AS delivered, coalesce(failed, 0) AS failed
