@@ -122,7 +122,10 @@ def standing(logs: Path, *, workers: int, tenants: int) -> Iterator[Stand]:
         settings = {
             **dict.fromkeys(UNSET, ""),
             **AWS_ENVIRONMENT,
-            "APP_ENV": "staging",
+            # As deployed but for the inbox, which answers as servers do here alone: there are replies to seal.
+            "APP_ENV": "test",
+            "USE_SECRETS_MANAGER": "true",
+            "LOG_FORMAT": "json",
             "AWS_REGION": REGION,
             "AWS_ENDPOINT_URL": proxy_url,
             "SECRETS_PREFIX": PREFIX,

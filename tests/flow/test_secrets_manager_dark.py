@@ -146,7 +146,8 @@ async def db(database_url: str) -> AsyncIterator[Database]:
 @asynccontextmanager
 async def running(db: Database, aws: Aws, clock: FakeClock, limits: CallLimits = PATIENT) -> AsyncIterator[Running]:
     """Start as a process does: the secrets, the root key proven with them, the API on a socket."""
-    settings = aws.settings({"SECRETS_CACHE_SECONDS": str(CACHE_SECONDS)})
+    smarthost = {"TRANSPORT": "smtp", "SMTP_URL": "smtp://smarthost.example"}
+    settings = aws.settings({"SECRETS_CACHE_SECONDS": str(CACHE_SECONDS), **smarthost})
     source = await SecretsManagerSource.open(settings, limits)
     secrets = await SecretsService.start(settings, source=source, clock=clock)
     keyring = await Keyring.start(db, SecretsRoots(secrets))

@@ -61,8 +61,7 @@ class Aws:
                 "AWS_REGION": REGION,
                 "AWS_ENDPOINT_URL": self.url,
                 "SECRETS_PREFIX": self.prefix,
-                "TRANSPORT": "smtp",
-                "SMTP_URL": "smtp://smarthost.example",
+                "TRANSPORT": "inbox",
                 **(environ or {}),
             }
         )
