@@ -58,7 +58,9 @@ class Worker:
     def __init__(
         self, db: Database, keyring: Keyring, relay: Relay, field_key_age: timedelta = timedelta(days=365)
     ) -> None:
-        settings = SimpleNamespace(worker_concurrency=10, field_key_age=field_key_age)
+        settings = load_settings(
+            {**NO_SECRETS, "WORKER_CONCURRENCY": "10", "FIELD_KEY_DAYS": str(field_key_age.days)}, dotenv=None
+        )
         foundation = SimpleNamespace(db=db, keyring=keyring, settings=settings)
         self._stop = asyncio.Event()
         self._working = asyncio.create_task(work(cast("Foundation", foundation), cast("Delivery", relay), self._stop))

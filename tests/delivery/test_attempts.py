@@ -66,7 +66,8 @@ class Desk:
         acceptor = Acceptor(self.db)
         await acceptor.accept(new_request(self.tenant_id, message))
         await acceptor.close()
-        (claims,) = await deliveries.claim(self.db, limit=3, lease_for=timedelta(seconds=20))
+        taken = await deliveries.claim(self.db, Turns({COMMON_LANE: 3}), lease_for=timedelta(seconds=20))
+        (claims,) = taken.claims
         return claims
 
     async def attempt(self, claims: Claims, server: SmtpServer, reached: Recorder | None = None) -> list[Outcome]:

@@ -52,7 +52,7 @@ async def keeping(queue: Queue) -> AsyncIterator[None]:
 
 
 async def test_claims_are_yielded_as_they_become_due_until_the_queue_stops(db: Database, tenant_id: uuid.UUID) -> None:
-    queue = Queue(db, capacity=10)
+    queue = Queue(db, max_doubts=2, capacity=10)
     taking = asyncio.create_task(take(queue, 2))
     await accept(db, tenant_id, 2)
     assert len({claims.message_id for claims in await taking}) == 2
@@ -62,7 +62,7 @@ async def test_claims_are_yielded_as_they_become_due_until_the_queue_stops(db: D
 
 async def test_no_more_is_claimed_than_there_is_room_for(db: Database, tenant_id: uuid.UUID) -> None:
     await accept(db, tenant_id, 3)
-    queue = Queue(db, capacity=2)
+    queue = Queue(db, max_doubts=2, capacity=2)
     first, _ = await take(queue, 2)
     third = asyncio.create_task(take(queue, 1))
     (row,) = await db.fetch("SELECT count(*) AS n FROM delivery WHERE state = 'queued'")
@@ -73,7 +73,7 @@ async def test_no_more_is_claimed_than_there_is_room_for(db: Database, tenant_id
 
 async def test_dot_pending_is_committed_before_reached_returns(db: Database, tenant_id: uuid.UUID) -> None:
     await accept(db, tenant_id)
-    queue = Queue(db, capacity=1)
+    queue = Queue(db, max_doubts=2, capacity=1)
     (claims,) = await take(queue, 1)
     await queue.reached(claims, Phase.CONNECTED)
     assert (await delivery_of(db, claims))["phase"] == "claimed", "an early phase costs no commit of its own"
@@ -83,17 +83,17 @@ async def test_dot_pending_is_committed_before_reached_returns(db: Database, ten
 
 async def test_a_worker_that_slept_past_its_lease_may_not_send(db: Database, tenant_id: uuid.UUID) -> None:
     await accept(db, tenant_id)
-    sleeper = Queue(db, capacity=1)
+    sleeper = Queue(db, max_doubts=2, capacity=1)
     (claims,) = await take(sleeper, 1)
     await db.execute("UPDATE delivery SET claim_expires_at = now() - interval '1 second'")
-    await deliveries.rescue(db)
+    await deliveries.rescue(db, max_doubts=2)
     with pytest.raises(ClaimLost):
         await sleeper.reached(claims, Phase.DOT_PENDING)
 
 
 async def test_a_held_claim_outlives_its_first_lease_and_shows_its_phase(db: Database, tenant_id: uuid.UUID) -> None:
     await accept(db, tenant_id)
-    queue = Queue(db, capacity=1, lease_for=SHORT)
+    queue = Queue(db, max_doubts=2, capacity=1, lease_for=SHORT)
     (claims,) = await take(queue, 1)
     first_lease = (await delivery_of(db, claims))["claim_expires_at"]
     await queue.reached(claims, Phase.RCPT_OK)
@@ -107,8 +107,8 @@ async def test_a_held_claim_outlives_its_first_lease_and_shows_its_phase(db: Dat
 
 async def test_another_worker_rescues_and_claims_what_a_dead_one_held(db: Database, tenant_id: uuid.UUID) -> None:
     await accept(db, tenant_id)
-    (lost,) = await take(Queue(db, capacity=1, lease_for=SHORT), 1)  # and its process dies here
-    survivor = Queue(db, capacity=1, lease_for=SHORT)
+    (lost,) = await take(Queue(db, max_doubts=2, capacity=1, lease_for=SHORT), 1)  # and its process dies here
+    survivor = Queue(db, max_doubts=2, capacity=1, lease_for=SHORT)
     async with keeping(survivor):
         (claims,) = await take(survivor, 1)
     assert claims.message_id == lost.message_id
@@ -120,7 +120,7 @@ async def test_close_gives_back_what_was_not_sent_and_keeps_what_may_have_been(
     db: Database, tenant_id: uuid.UUID
 ) -> None:
     await accept(db, tenant_id, 2)
-    queue = Queue(db, capacity=2)
+    queue = Queue(db, max_doubts=2, capacity=2)
     unsent, sent = await take(queue, 2)
     await queue.reached(sent, Phase.DOT_PENDING)
     await queue.close()

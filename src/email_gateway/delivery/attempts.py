@@ -1,6 +1,7 @@
 """One attempt: the sealed message opened, composed and handed to a transport; what came of it returned."""
 
 import asyncio
+from datetime import timedelta
 from uuid import UUID
 
 import msgspec
@@ -9,7 +10,7 @@ from email_gateway.delivery.outgoing import LARGE_OCTETS, OutgoingMail, Reached,
 from email_gateway.errors import DatabaseUnavailable, KeyUnavailable, NotFound, Tampered
 from email_gateway.mail.compose import compose
 from email_gateway.mail.content import Attachment, Content
-from email_gateway.mail.deliveries import Claims, Outcome, Verdict
+from email_gateway.mail.deliveries import Claims, Outcome, Scope, Verdict
 from email_gateway.mail.encoding import InvalidValue
 from email_gateway.observe import get_logger
 from email_gateway.store.database import Database
@@ -19,6 +20,7 @@ from email_gateway.vault.keyring import Keyring
 log = get_logger(__name__)
 
 STAGE = "content"  # where an attempt stands before it meets a server
+AFTER_OUTAGE = timedelta(seconds=10)
 
 _CONTENT = msgspec.msgpack.Decoder(Content)
 _ATTACHMENT = msgspec.msgpack.Decoder(Attachment)
@@ -52,9 +54,9 @@ class Delivery:
             log.error("message_unreadable", message_id=str(claims.message_id), reason=unreadable.reason)
             return _settle(claims, Verdict.UNREADABLE, unreadable.reason)
         except (KeyUnavailable, DatabaseUnavailable) as error:
-            # Before the dot, or a transport would have answered: nothing was sent.
+            # Before the dot, or a transport would have answered: nothing was sent, and nobody was asked.
             log.warning("attempt_deferred", message_id=str(claims.message_id), error=error.code)
-            return _settle(claims, Verdict.DEFERRED, error.code)
+            return _settle(claims, Verdict.HELD, error.code)
 
     async def _prepare(self, claims: Claims) -> OutgoingMail:
         try:
@@ -105,4 +107,5 @@ async def _compose(content: Content, attachments: list[Attachment], claims: Clai
 
 
 def _settle(claims: Claims, verdict: Verdict, reason: str) -> list[Outcome]:
-    return [Outcome(claim, verdict, STAGE, reason) for claim in claims.each]
+    wait = AFTER_OUTAGE if verdict is Verdict.HELD else None
+    return [Outcome(claim, verdict, STAGE, reason, scope=Scope.OURS, wait=wait) for claim in claims.each]

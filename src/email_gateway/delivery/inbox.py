@@ -56,9 +56,10 @@ class InboxTransport:
 
     async def _keep(self, mail: OutgoingMail, accepted: tuple[Claim, ...], reached: Reached) -> list[Outcome]:
         kept = await self._seal(mail, accepted)
+        await reached(mail.claims, Phase.COMPOSED)
         lease_end = await reached(replace(mail.claims, each=accepted), Phase.DOT_PENDING)
         if time.monotonic() >= lease_end:
-            return [Outcome(claim, Verdict.DEFERRED, Stage.DATA.value, "lease_ended") for claim in accepted]
+            return [Outcome(claim, Verdict.HELD, Stage.DATA.value, "lease_ended") for claim in accepted]
         try:
             await add_inbox_mail(self._db, kept)
         except DatabaseUnavailable as error:

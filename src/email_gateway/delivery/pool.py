@@ -10,6 +10,8 @@ from datetime import timedelta
 from email_gateway.delivery.replies import Stage
 from email_gateway.delivery.smtp import ConversationFailed, SmtpConnection
 
+PROVEN_SECONDS = 10.0  # for so long after one was opened, others are opened side by side
+
 Opener = Callable[[float], Awaitable[SmtpConnection]]
 
 
@@ -34,6 +36,9 @@ class Pool:
         self._opened_at: dict[SmtpConnection, float] = {}
         self._farewells: set[asyncio.Task[None]] = set()
         self._is_closed = False
+        self._opening = asyncio.Lock()
+        self._opened_well_at = 0.0
+        self._failed: tuple[float, ConversationFailed] | None = None
 
     @asynccontextmanager
     async def connection(self, until: float, *, fresh: bool = False) -> AsyncIterator[SmtpConnection]:
@@ -49,7 +54,7 @@ class Pool:
                 self._drop_idle()
             connection = self._take_idle()
             if connection is None:
-                connection = await self._open_new(until)
+                connection = await self._open(until)
                 self._opened_at[connection] = time.monotonic()
             connection.until = until
             try:
@@ -80,6 +85,29 @@ class Pool:
                 await self._free.acquire()
         except TimeoutError:
             raise ConversationFailed(Stage.CONNECT, "no_free_connection") from None
+
+    async def _open(self, until: float) -> SmtpConnection:
+        """Open a connection; one at a time unless one was opened a moment ago.
+
+        A password that has become wrong is one failed login for all who wait, not one for each.
+        """
+        if time.monotonic() - self._opened_well_at < PROVEN_SECONDS:
+            return await self._open_now(until)
+        asked_at = time.monotonic()
+        async with self._opening:
+            if self._failed is not None and self._failed[0] >= asked_at:
+                failed = self._failed[1]
+                raise ConversationFailed(failed.stage, failed.reason, failed.reply)
+            return await self._open_now(until)
+
+    async def _open_now(self, until: float) -> SmtpConnection:
+        try:
+            connection = await self._open_new(until)
+        except ConversationFailed as failed:
+            self._failed, self._opened_well_at = (time.monotonic(), failed), 0.0
+            raise
+        self._opened_well_at = time.monotonic()
+        return connection
 
     def _take_idle(self) -> SmtpConnection | None:
         while self._idle:

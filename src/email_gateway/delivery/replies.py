@@ -159,3 +159,25 @@ def _find_in_text(reply: Reply) -> str | None:
     # A server repeats the address it refuses, and an address may hold any of these words.
     text = _ADDRESS.sub(" ", reply.text).lower()
     return next((reason for reason, pattern in BY_TEXT.items() if pattern.search(text)), None)
+
+
+from dataclasses import dataclass
+from email_gateway.mail.deliveries import Scope, Hardness
+
+@dataclass(frozen=True, slots=True)
+class Ruling:
+    verdict: Verdict
+    reason: str
+    scope: Scope
+    hardness: Hardness = Hardness.SOFT
+
+def rule(stage, reply):
+    v, r = classify(stage, reply)
+    if r in ("rate_limited","too_many_connections","service_closing","auth_failed","relay_denied") or (v is Verdict.DEFERRED and stage not in (Stage.RCPT, Stage.DOT)): return Ruling(Verdict.HELD, r, Scope.ROUTE)
+    return Ruling(v, r, Scope.RECIPIENT)
+
+def rule_failure(stage, reason):
+    if reason == "message_too_large" or (stage is Stage.RCPT and reason=="address_invalid"): return Ruling(Verdict.BOUNCED, reason, Scope.MESSAGE)
+    if stage is Stage.DOT: return Ruling(Verdict.IN_DOUBT, reason, Scope.DESTINATION)
+    if stage in (Stage.RCPT, Stage.DATA): return Ruling(Verdict.DEFERRED if reason != "lease_ended" else Verdict.HELD, reason, Scope.DESTINATION)
+    return Ruling(Verdict.HELD, reason, Scope.ROUTE)

@@ -4,18 +4,18 @@ import asyncio
 import ssl
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from uuid import UUID
 
 from email_gateway.delivery.data import encode_data
 from email_gateway.delivery.opening import Terms, open_connection
 from email_gateway.delivery.outgoing import LARGE_OCTETS, OutgoingMail, Reached
 from email_gateway.delivery.pool import Pool, PoolLimits
-from email_gateway.delivery.replies import Stage, classify
+from email_gateway.delivery.replies import Ruling, Stage, explain, rule, rule_failure
 from email_gateway.delivery.reply_parser import Reply
 from email_gateway.delivery.smtp import ConversationFailed, InvalidArgument, SmtpConnection
 from email_gateway.delivery.target import SmtpTarget, Timeouts
-from email_gateway.mail.deliveries import Claim, Claims, Outcome, Phase, Verdict
+from email_gateway.mail.deliveries import Claim, Outcome, Phase
 from email_gateway.observe import get_logger
 
 log = get_logger(__name__)
@@ -40,6 +40,7 @@ class SmtpTransport:
         trust: ssl.SSLContext | None = None,
     ) -> None:
         self._timeouts = timeouts or Timeouts()
+        self._manners = Manners()
         terms = Terms(self._timeouts, trust)
         self._pool = Pool(lambda until: open_connection(find_target(), terms, until), limits or PoolLimits())
 
@@ -52,7 +53,8 @@ class SmtpTransport:
         until = time.monotonic() + self._timeouts.attempt.total_seconds()
         is_large = len(mail.raw) > LARGE_OCTETS
         data = await asyncio.to_thread(encode_data, mail.raw) if is_large else encode_data(mail.raw)
-        conversation = Conversation(mail, data, reached)
+        await reached(mail.claims, Phase.COMPOSED)
+        conversation = Conversation(mail, data, reached, self._manners)
         try:
             if not await self._converse(conversation, until):
                 await self._converse(conversation, until, fresh=True)
@@ -79,13 +81,22 @@ class SmtpTransport:
         return True
 
 
+@dataclass(slots=True)
+class Manners:
+    """What a server has taught about itself: how many recipients it takes in one transaction."""
+
+    most_recipients: int | None = None
+
+
 class Conversation:
     """One message to its recipients over one connection; settles every claim exactly once."""
 
-    def __init__(self, mail: OutgoingMail, data: bytes, reached: Reached) -> None:
+    def __init__(self, mail: OutgoingMail, data: bytes, reached: Reached, manners: Manners) -> None:
         self._mail = mail
         self._data = data
         self._reached = reached
+        self._manners = manners
+        self._addresses = {claim.token: to for claim, to in zip(mail.claims.each, mail.recipients, strict=True)}
         self._settled: dict[UUID, Outcome] = {}
 
     @property
@@ -94,77 +105,92 @@ class Conversation:
         return [self._settled[claim.token] for claim in self._mail.claims.each]
 
     async def run(self, connection: SmtpConnection) -> None:
-        """Send the message; raises ConversationFailed, and what `reached` raises."""
+        """Send the message; raises ConversationFailed, and what `reached` raises.
+
+        What one transaction has no room for follows in the next one at once (RFC 5321 section 4.5.3.1.10).
+        """
         await self._reached(self._mail.claims, Phase.CONNECTED)
-        accepted = await self._name_recipients(connection)
-        if accepted is None:
+        while left := self._unsettled():
+            await self._transact(connection, left[: self._manners.most_recipients])
+
+    def settle_rest(self, failed: ConversationFailed) -> None:
+        """Settle the claims that have no outcome yet with what ended the conversation."""
+        if failed.reply is not None:
+            ruling = rule(failed.stage, failed.reply)
+        else:
+            ruling = rule_failure(failed.stage, failed.reason)
+        for claim in self._unsettled():
+            self._add(claim, failed.stage, ruling, failed.reply)
+
+    async def _transact(self, connection: SmtpConnection, batch: tuple[Claim, ...]) -> None:
+        """Hold one transaction: MAIL, RCPT for each, DATA, and the dot."""
+        if not await self._name_sender(connection, batch):
             return
-        await self._reached(accepted, Phase.RCPT_OK)
+        accepted = await self._name_recipients(connection, batch)
+        if not accepted:
+            return
+        claims = replace(self._mail.claims, each=accepted)
+        await self._reached(claims, Phase.RCPT_OK)
         await connection.data()
         await connection.send(self._data)
-        lease_end = await self._reached(accepted, Phase.DOT_PENDING)
+        lease_end = await self._reached(claims, Phase.DOT_PENDING)
         if time.monotonic() >= lease_end:
             # This process slept past its claim: another worker may be sending by now.
             raise ConversationFailed(Stage.DATA, "lease_ended")
         reply = await connection.dot()
-        for claim in accepted.each:
+        for claim in accepted:
             self._settle(claim, Stage.DOT, reply)
 
-    def settle_rest(self, failed: ConversationFailed) -> None:
-        """Settle the claims that have no outcome yet with what ended the conversation."""
-        # After the dot only an answer says that the message was not taken.
-        is_in_doubt = failed.stage is Stage.DOT and failed.reply is None
-        verdict = Verdict.IN_DOUBT if is_in_doubt else Verdict.DEFERRED
-        for claim in self._unsettled():
-            self._add(claim, verdict, failed.stage, failed.reason, failed.reply)
-
-    async def _name_recipients(self, connection: SmtpConnection) -> Claims | None:
-        """Say MAIL and RCPT, settle who is refused, and return the claims of those who are not."""
+    async def _name_sender(self, connection: SmtpConnection, batch: tuple[Claim, ...]) -> bool:
+        """Say MAIL; False when everybody of the batch is settled by the answer."""
         limit = connection.size_limit
         if limit is not None and len(self._mail.raw) > limit:
-            for claim in self._mail.claims.each:
-                self._add(claim, Verdict.BOUNCED, Stage.MAIL, "message_too_large")
-            return None
+            for claim in batch:
+                self._add(claim, Stage.MAIL, rule_failure(Stage.MAIL, "message_too_large"))
+            return False
         try:
             reply = await connection.mail(self._mail.sender, len(self._mail.raw))
         except InvalidArgument:
             raise ConversationFailed(Stage.MAIL, "address_invalid") from None
         if not reply.is_positive:
-            for claim in self._mail.claims.each:
+            for claim in batch:
                 self._settle(claim, Stage.MAIL, reply)
-            return None
-        for claim, recipient in zip(self._mail.claims.each, self._mail.recipients, strict=True):
-            await self._name(connection, claim, recipient)
-        if not self._settled:
-            return self._mail.claims
-        accepted = self._unsettled()
-        return replace(self._mail.claims, each=accepted) if accepted else None
+        return reply.is_positive
 
-    async def _name(self, connection: SmtpConnection, claim: Claim, recipient: str) -> None:
-        try:
-            reply = await connection.rcpt(recipient)
-        except InvalidArgument:
-            self._add(claim, Verdict.BOUNCED, Stage.RCPT, "address_invalid")
-            return
-        if not reply.is_positive:
-            self._settle(claim, Stage.RCPT, reply)
+    async def _name_recipients(self, connection: SmtpConnection, batch: tuple[Claim, ...]) -> tuple[Claim, ...]:
+        """Say RCPT for each, settle who is refused, and return those who are not."""
+        accepted: list[Claim] = []
+        for claim in batch:
+            try:
+                reply = await connection.rcpt(self._addresses[claim.token])
+            except InvalidArgument:
+                self._add(claim, Stage.RCPT, rule_failure(Stage.RCPT, "address_invalid"))
+                continue
+            if reply.is_positive:
+                accepted.append(claim)
+            elif accepted and explain(Stage.RCPT, reply) == "too_many_recipients":
+                self._manners.most_recipients = len(accepted)
+                break  # they follow in the next transaction
+            else:
+                self._settle(claim, Stage.RCPT, reply)
+        return tuple(accepted)
 
     def _unsettled(self) -> tuple[Claim, ...]:
         return tuple(claim for claim in self._mail.claims.each if claim.token not in self._settled)
 
     def _settle(self, claim: Claim, stage: Stage, reply: Reply) -> None:
-        verdict, reason = classify(stage, reply)
-        self._add(claim, verdict, stage, reason, reply)
+        self._add(claim, stage, rule(stage, reply), reply)
 
-    def _add(self, claim: Claim, verdict: Verdict, stage: Stage, reason: str, reply: Reply | None = None) -> None:
+    def _add(self, claim: Claim, stage: Stage, ruling: Ruling, reply: Reply | None = None) -> None:
         self._settled[claim.token] = Outcome(
             claim=claim,
-            verdict=verdict,
+            verdict=ruling.verdict,
             stage=stage.value,
-            reason=reason,
+            reason=ruling.reason,
             code=_code(reply),
             enhanced=reply.enhanced if reply else None,
             reply=reply.text if reply else None,
+            scope=ruling.scope,
         )
 
 

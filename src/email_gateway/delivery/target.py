@@ -16,7 +16,7 @@ class Timeouts:
     before the final dot; after the dot only `dot` counts, since giving up early makes duplicates.
     """
 
-    connect: timedelta = timedelta(seconds=30)
+    connect: timedelta = timedelta(seconds=10)  # a probe of a server that drops packets must end soon
     tls: timedelta = timedelta(seconds=60)
     greeting: timedelta = timedelta(minutes=5)  # 4.5.3.2.1
     ehlo: timedelta = timedelta(minutes=5)

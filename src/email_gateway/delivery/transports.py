@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 
 from email_gateway.delivery.inbox import InboxTransport
 from email_gateway.delivery.outgoing import Transport
+from email_gateway.delivery.pool import PoolLimits
 from email_gateway.delivery.smarthost import SmtpTransport
 from email_gateway.errors import ConfigurationError
 from email_gateway.mail.smarthosts import SmtpTarget, parse_smtp_url
@@ -35,7 +36,8 @@ async def open_transport(
 def _make(settings: Settings, secrets: SecretsService, db: Database, keyring: Keyring) -> Transport:
     if settings.transport == "inbox":
         return InboxTransport(db, keyring, plays_servers=not settings.is_deployed)
-    return SmtpTransport(follow_smtp_url(lambda: _smtp_url(settings, secrets)))
+    limits = PoolLimits(connections=settings.route_connections)
+    return SmtpTransport(follow_smtp_url(lambda: _smtp_url(settings, secrets)), limits=limits)
 
 
 def _smtp_url(settings: Settings, secrets: SecretsService) -> str | None:

@@ -29,9 +29,9 @@ LARGEST_NUMBER = 10**9  # a CPF has eleven digits, a telephone number ten or mor
 # fmt: off
 SAFE_KEYS = frozenset((
     "attempt", "attempts", "bytes", "claimed", "code", "count", "dead", "deliveries", "duration_ms", "enhanced_code",
-    "error", "event", "failed", "failure", "in_doubt", "instance_id", "kind", "level", "logger", "message_id",
-    "messages", "method", "migration", "mode", "names", "phase", "pid", "port", "process", "processes", "queued",
-    "reason", "rejected", "released", "request_id", "rescued", "result", "role", "root_id", "route", "seconds",
+    "error", "event", "failed", "failure", "in_doubt", "instance_id", "kind", "lane", "level", "logger", "message_id",
+    "messages", "method", "migration", "mode", "names", "phase", "pid", "port", "probes", "process", "processes", "queued",
+    "rate", "reason", "recipient", "rejected", "released", "request_id", "rescued", "result", "role", "root_id", "route", "seconds",
     "signal", "smtp_code", "sqlstate", "stage", "state", "status", "step", "tenant_id", "timestamp", "transport",
     "verdict", "version", "version_id", "version_ids", "worker",
 ))

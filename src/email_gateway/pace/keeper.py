@@ -26,6 +26,8 @@ LIFTED = 4.0  # so many times the refused rate, and it was no limit
 MOST_FAILURES = 3  # in a row, and the lane is held
 RATE_LIMITED = "rate_limited"
 TOO_MANY_CONNECTIONS = "too_many_connections"
+# This process was slow, not the server.
+OURSELVES = frozenset({"lease_ended", "no_free_connection"})
 TAKEN = frozenset({Verdict.DELIVERED, Verdict.KEPT})
 
 Change = Callable[[], Awaitable[None]]
@@ -207,6 +209,8 @@ class Keeper:
 
 def _lane_in_trouble(turn: Turn, outcome: Outcome) -> str | None:
     """Name the lane that an outcome speaks against, if any."""
+    if outcome.stage == "content" or outcome.reason in OURSELVES:
+        return None  # no server was asked, or none was at fault
     destination = destination_lane(outcome.claim.domain)
     if outcome.verdict is Verdict.HELD:
         match outcome.scope:

@@ -1,6 +1,7 @@
 """The pace of one route in this process: the line before it, and what each conversation teaches."""
 
 import asyncio
+import math
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
@@ -36,6 +37,7 @@ class Pace:
         self._reserve = reserve
         self._line: deque[Turn] = deque()
         self._timer: asyncio.TimerHandle | None = None
+        self._looks_at = math.inf
         self._reservations: set[asyncio.Task[None]] = set()
 
     def lane(self, name: str) -> Lane:
@@ -135,8 +137,8 @@ class Pace:
             else:
                 self._begin(turn, now)
         self._line.extendleft(reversed(kept))
-        if self._line and (self._timer is None or self._timer.when() > asyncio.get_running_loop().time() + soonest):
-            self._set_timer(soonest)
+        if self._line and now + soonest < self._looks_at:
+            self._look_again(now, soonest)
 
     def _begin(self, turn: Turn, now: float) -> None:
         recipients = len(turn.claims)
@@ -196,11 +198,12 @@ class Pace:
         turn.start_at = lane.next_start if wait is None else now + wait
         self.admit()
 
-    def _set_timer(self, seconds: float) -> None:
+    def _look_again(self, now: float, seconds: float) -> None:
         if self._timer is not None:
             self._timer.cancel()
+        self._looks_at = now + seconds
         self._timer = asyncio.get_running_loop().call_later(seconds, self._on_time)
 
     def _on_time(self) -> None:
-        self._timer = None
+        self._timer, self._looks_at = None, math.inf
         self.admit()
