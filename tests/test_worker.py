@@ -13,13 +13,17 @@ from email_gateway.delivery import Delivery, Reached
 from email_gateway.errors import ClaimLost, DatabaseUnavailable, SchemaMismatch
 from email_gateway.foundation import Foundation
 from email_gateway.mail.deliveries import Claims, Outcome, Phase, Verdict
+from email_gateway.settings import load_settings
 from email_gateway.store.database import Database, Record
 from email_gateway.store.messages import Acceptor
 from email_gateway.vault.keyring import Keyring
 from email_gateway.worker import work
+from tests.conftest import KEY, SALT
 from tests.makers import new_message, new_request
 
 pytestmark = pytest.mark.anyio
+
+GIVEN = {"ENCRYPTION_KEY": KEY, "ENCRYPTION_SALT": SALT, "ADMIN_API_KEY": "an-admin-key-of-more-than-32-characters"}
 
 Act = Callable[[Claims, Reached], Awaitable[list[Outcome]]]
 
@@ -59,7 +63,7 @@ class Worker:
         self, db: Database, keyring: Keyring, relay: Relay, field_key_age: timedelta = timedelta(days=365)
     ) -> None:
         settings = load_settings(
-            {**NO_SECRETS, "WORKER_CONCURRENCY": "10", "FIELD_KEY_DAYS": str(field_key_age.days)}, dotenv=None
+            {**GIVEN, "WORKER_CONCURRENCY": "10", "FIELD_KEY_DAYS": str(field_key_age.days)}
         )
         foundation = SimpleNamespace(db=db, keyring=keyring, settings=settings)
         self._stop = asyncio.Event()

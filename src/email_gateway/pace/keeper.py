@@ -203,7 +203,7 @@ class Keeper:
         horizon = time.monotonic() - FORGET_LANE_AFTER_SECONDS
         for name, lane in list(self._pace.lanes.items()):
             if name != COMMON_LANE and not lane.active and lane.temper is None and lane.used_at < horizon:
-                del self._pace.lanes[name]
+                self._pace.forget(name)
                 self._changed_at.pop(name, None)
 
 

@@ -35,9 +35,11 @@ class Pace:
         self.workers = 1
         self.lanes: dict[str, Lane] = {}
         self._reserve = reserve
+        self._destinations = 0  # lanes among `lanes` that are one
         self._line: deque[Turn] = deque()
         self._timer: asyncio.TimerHandle | None = None
         self._looks_at = math.inf
+        self._is_admitting = False
         self._reservations: set[asyncio.Task[None]] = set()
 
     def lane(self, name: str) -> Lane:
@@ -46,9 +48,15 @@ class Pace:
             whole = name == COMMON_LANE
             # A route begins with one conversation: a wrong password is one failed login, not twenty.
             window = 1 if whole else FIRST_DESTINATION_WINDOW
-            most = self.limits.connections if whole else self.limits.per_destination
+            most = self.limits.connections
             self.lanes[name] = new_lane(name, min(window, most), most)
+            self._destinations += name.startswith("to:")
         return self.lanes[name]
+
+    def forget(self, name: str) -> None:
+        """Drop what is known of a lane that nobody uses."""
+        del self.lanes[name]
+        self._destinations -= name.startswith("to:")
 
     # Which deliveries to take.
 
@@ -97,9 +105,14 @@ class Pace:
 
     def _is_crowded(self, lane: Lane) -> bool:
         """Whether a destination has as many conversations as it may, and there are others to make room for."""
-        if not lane.is_full or self.lane(COMMON_LANE).is_full:
+        return self._destinations > 1 and self._is_full(lane) and not self.lane(COMMON_LANE).is_full
+
+    def _is_full(self, lane: Lane) -> bool:
+        """Whether no further conversation may begin in a lane: no destination takes all that others need."""
+        if lane.name.startswith("from:"):
             return False
-        return any(other is not lane and other.name.startswith("to:") for other in self.lanes.values())
+        is_beside_others = self._destinations > 1 and lane.name != COMMON_LANE
+        return lane.is_full or (is_beside_others and len(lane.active) >= self.limits.per_destination)
 
     # When an attempt may begin.
 
@@ -109,26 +122,33 @@ class Pace:
         for name in turn.lanes:
             self.lane(name)
         self._line.append(turn)
-        asyncio.get_running_loop().call_soon(self.admit)
+        self._admit_soon()
         return turn
 
     def leave(self, turn: Turn) -> None:
         """Give a turn's room to the next."""
         for name in turn.lanes:
             self.lane(name).end(turn)
-        self.admit()
+        self._admit_soon()
+
+    def _admit_soon(self) -> None:
+        if not self._is_admitting:  # once for all that happens in this turn of the loop
+            self._is_admitting = True
+            asyncio.get_running_loop().call_soon(self.admit)
 
     def admit(self) -> None:
         """Let begin whoever may begin now, in the order of the line; send away whoever would wait long."""
+        self._is_admitting = False
         now = time.monotonic()
         soonest = PATIENCE_SECONDS
         kept: deque[Turn] = deque()
+        full: set[str] = set()  # found to be so in this pass: nobody behind has a chance
         route = self.lane(COMMON_LANE)
         while self._line and not (route.is_full and not route.is_held):
             turn = self._line.popleft()
             if not turn.is_waiting:
                 continue
-            wait = self._wait(turn, now)
+            wait = PATIENCE_SECONDS if full and not full.isdisjoint(turn.lanes) else self._wait(turn, now, full)
             if wait is None or (wait and now - turn.since > PATIENCE_SECONDS):
                 turn.refuse()
             elif wait:
@@ -151,16 +171,20 @@ class Pace:
             lane.begin(turn, now)
         turn.begin(now)
 
-    def _wait(self, turn: Turn, now: float) -> float | None:
+    def _wait(self, turn: Turn, now: float, full: set[str]) -> float | None:
         """Return the seconds until a turn may be looked at again, 0 when it may begin, None when it should go."""
-        waits = 0.0
-        for name in turn.lanes:
-            lane = self.lane(name)
-            if lane.is_shut:
-                return None
-            if lane.is_full and not name.startswith("from:"):
-                waits = max(waits, PATIENCE_SECONDS)
-        return waits or max(self._rate_wait(turn, self.lane(name), now) for name in turn.lanes)
+        wait = 0.0
+        lanes = [self.lane(name) for name in turn.lanes]
+        for lane in lanes:
+            if lane.temper is not None or self.limits.rate is not None:
+                if lane.is_shut:
+                    return None
+                wait = max(wait, self._rate_wait(turn, lane, now))
+        for lane in lanes:
+            if self._is_full(lane):
+                full.add(lane.name)
+                return PATIENCE_SECONDS
+        return wait
 
     def _rate_wait(self, turn: Turn, lane: Lane, now: float) -> float:
         rate = self._rate(lane, now)

@@ -95,8 +95,9 @@ WHERE tenant_id = $1 AND field = $2 AND index_key_id = $3 AND value = $4 AND mes
 ORDER BY message_id ASC LIMIT $6
 
 -- name: list_deliveries
--- The deliveries of these messages, in the order of their envelopes.
-SELECT message_id, recipient, domain, state, phase, attempts, next_attempt_at, finished_at, reason, last_code, last_enhanced
+-- The deliveries of these messages, in the order of their envelopes. A place in the queue is an attempt
+-- to come only while the delivery stands in it.
+SELECT message_id, recipient, domain, state, phase, attempts, CASE WHEN state = 'queued' THEN next_attempt_at END AS next_attempt_at, finished_at, reason, last_code, last_enhanced
 FROM delivery WHERE tenant_id = $1 AND message_id = ANY ($2::uuid[])
 ORDER BY message_id, recipient
 
