@@ -2,17 +2,19 @@
 
 import asyncio
 import contextlib
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from math import ceil
 
 from email_gateway.delivery import Delivery, open_transport
 from email_gateway.errors import ClaimLost, DatabaseUnavailable, KeyUnavailable, SecretUnavailable, Tampered
 from email_gateway.events import Recorder
 from email_gateway.foundation import Foundation, open_foundation
+from email_gateway.limits.shared_rate import SharedRate
 from email_gateway.mail.deliveries import Claims, Outcome, Verdict
 from email_gateway.observe import get_logger
-from email_gateway.pace import Keeper, NotYet, Pace, PaceLimits, Turn
+from email_gateway.pace import Keeper, NotYet, Pace, PaceLimits, Reserve, Turn
 from email_gateway.queue import Queue
 from email_gateway.settings import Settings
 from email_gateway.store.messages import prune_idempotency_keys
@@ -26,6 +28,8 @@ GRACE = timedelta(seconds=20)
 TIDY_EVERY = timedelta(minutes=10)
 # What was heard of a held route by a probe with a reply may be this message's doing: the next probe takes another.
 STAND_BACK = timedelta(seconds=30)
+# For each connection this much is composed, so that one that becomes free has something to send.
+COMPOSED_AHEAD = 1.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,23 +47,37 @@ async def run_worker(settings: Settings, stop: asyncio.Event) -> None:
     """Deliver mail until `stop` is set, then finish what is under way and give back the rest."""
     async with open_foundation(settings, "worker") as foundation:
         db, keyring = foundation.db, foundation.keyring
-        async with open_transport(settings, foundation.secrets, db, keyring) as transport:
+        async with (
+            open_transport(settings, foundation.secrets, db, keyring) as transport,
+            open_shared_rate(foundation) as reserve,
+        ):
             log.info("worker_ready", transport=settings.transport)
-            await work(foundation, Delivery(transport, keyring, db), stop)
+            await work(foundation, Delivery(transport, keyring, db), stop, reserve)
         log.info("worker_stopped")
 
 
-def make_loop(foundation: Foundation, delivery: Delivery) -> Loop:
+@contextlib.asynccontextmanager
+async def open_shared_rate(foundation: Foundation) -> AsyncIterator[Reserve | None]:
+    """Count rates for the whole fleet in Redis, where there is one; else each worker keeps to its part."""
+    secret = foundation.secrets.find("redis-url")
+    url = secret.value if secret else foundation.settings.redis_url
+    if url is None:
+        yield None
+        return
+    shared = SharedRate(url)
+    try:
+        yield shared.reserve
+    finally:
+        await shared.close()
+
+
+def make_loop(foundation: Foundation, delivery: Delivery, reserve: Reserve | None) -> Loop:
     """Put the parts of the loop together, as the settings have them."""
     settings, db = foundation.settings, foundation.db
-    has_connections = settings.transport == "smtp"
-    pace = Pace(
-        settings.transport,
-        PaceLimits(
-            connections=settings.route_connections if has_connections else settings.worker_concurrency,
-            rate=settings.route_rate or None,
-        ),
-    )
+    connections = settings.worker_concurrency
+    if settings.transport == "smtp":
+        connections = ceil(settings.route_connections * COMPOSED_AHEAD)
+    pace = Pace(settings.transport, PaceLimits(connections, rate=settings.route_rate or None), reserve)
     return Loop(
         Queue(db, capacity=settings.worker_concurrency, max_doubts=settings.max_doubts, choose=pace.turns),
         pace,
@@ -69,9 +87,11 @@ def make_loop(foundation: Foundation, delivery: Delivery) -> Loop:
     )
 
 
-async def work(foundation: Foundation, delivery: Delivery, stop: asyncio.Event) -> None:
+async def work(
+    foundation: Foundation, delivery: Delivery, stop: asyncio.Event, reserve: Reserve | None = None
+) -> None:
     """Run the loop and its upkeep until `stop`; fail when one of them fails."""
-    loop = make_loop(foundation, delivery)
+    loop = make_loop(foundation, delivery, reserve)
     moving = asyncio.create_task(deliver(loop))
     upkeep = [asyncio.create_task(task) for task in (loop.queue.keep(), loop.keeper.keep(), tidy(foundation))]
     stopped = asyncio.create_task(stop.wait())

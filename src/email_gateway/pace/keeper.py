@@ -1,6 +1,7 @@
 """What conversations teach about a route, and what the fleet knows of it: learned, written, read, probed."""
 
 import asyncio
+import math
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
@@ -20,6 +21,7 @@ log = get_logger(__name__)
 
 LOOK_EVERY = timedelta(milliseconds=250)
 PROBE_LEASE = timedelta(seconds=15)  # a probe that takes longer does not keep others from theirs
+COUNT_WORKERS_EVERY_SECONDS = 1.0
 FORGET_LANE_AFTER_SECONDS = 60.0
 FORGET_RATE_AFTER = timedelta(hours=1)
 LIFTED = 4.0  # so many times the refused rate, and it was no limit
@@ -48,6 +50,7 @@ class Keeper:
         self._changes: list[Change] = []
         self._changed_at: dict[str, float] = {}
         self._wake = asyncio.Event()
+        self._counted_at = -math.inf
 
     # What a conversation teaches.
 
@@ -97,15 +100,16 @@ class Keeper:
             if began <= now - (lane.temper.slowed_for + now - lane.read_at):
                 return  # it was on its way when the last refusal came
         lane_rate = lane.rate(now)
-        accepted = lane.taken_lately(now) * self._pace.workers
-        rate = refused_rate(lane_rate, accepted)
+        rate = refused_rate(lane_rate, lane.taken_lately(now) * self._pace.workers)
         log.warning("route_slowed", route=self._pace.route, lane=lane.name, rate=round(rate, 3), reason=outcome.reason)
         why = _why(outcome)
         lane.use(_temper(lane, why, state="slowed", rate=rate, slowed_for=0.0), now)
-        age = timedelta(seconds=now - began)
-        self._write(
-            lane, lambda: store.slow(self._db, self._pace.route, lane.name, why, rate=rate, begun_ago=age)
-        )
+        self._write(lane, lambda: self._write_slow(lane, why, rate, began))
+
+    async def _write_slow(self, lane: Lane, why: Why, rate: float, began: float) -> None:
+        # By now: what another process has written meanwhile must count as later than this attempt.
+        begun_ago = timedelta(seconds=time.monotonic() - began)
+        await store.slow(self._db, self._pace.route, lane.name, why, rate=rate, begun_ago=begun_ago)
 
     def _hold(self, turn: Turn, lane: Lane, outcome: Outcome, now: float) -> None:
         is_probe = lane.name in turn.probes
@@ -160,8 +164,8 @@ class Keeper:
             self._changes.pop(0)
         began = time.monotonic()
         tempers = {temper.lane: temper for temper in await store.list_tempers(self._db, self._pace.route)}
-        if any(temper.rate is not None for temper in tempers.values()) or self._pace.limits.rate:
-            self._pace.workers = await store.count_workers(self._db)
+        if began >= self._counted_at + COUNT_WORKERS_EVERY_SECONDS:
+            self._pace.workers, self._counted_at = await store.count_workers(self._db), began
         self._take_over(tempers, began)
         HELD_LANES.labels(route=self._pace.route).set(sum(temper.is_held for temper in tempers.values()))
         for temper in tempers.values():

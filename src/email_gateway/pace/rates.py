@@ -1,14 +1,14 @@
 """How fast a route that refused may be used, and when one that is held is tried again. Pure arithmetic.
 
 A refusal says at which rate the server had enough. The pace starts a tenth below it, comes back to
-it within half a minute, lingers there, and then climbs ever faster, as TCP does since RFC 9438
+it within a quarter of a minute, lingers there, and then climbs ever faster, as TCP does since RFC 9438
 (CUBIC): so a limit that stays is asked for rarely, and one that was lifted is found within minutes.
 """
 
 from datetime import timedelta
 
 BACK_OFF = 0.9  # of the rate that was refused
-RECOVERY = timedelta(seconds=30)  # from there back to it
+RECOVERY = timedelta(seconds=15)  # from there back to it
 STEEPEST_FALL = 0.5  # of the rate there was: one refusal does not say that a server stands still
 LEAST_RATE = 1 / 60
 
@@ -24,7 +24,9 @@ UNANSWERED = frozenset({"connect_failed", "connection_lost", "timeout", "service
 def allowed_rate(refused_at: float, seconds: float) -> float:
     """Return the rate that is allowed this many seconds after a refusal at `refused_at` a second."""
     progress = seconds / RECOVERY.total_seconds() - 1
-    return refused_at * (1 + (1 - BACK_OFF) * progress**3)
+    if progress <= 1:
+        return refused_at * (1 + (1 - BACK_OFF) * progress**3)
+    return refused_at * (2 - BACK_OFF) * 2 ** (3 * min(progress - 1, 10))  # nothing refused it: it was too low
 
 
 def refused_rate(rate: float | None, accepted: float) -> float:

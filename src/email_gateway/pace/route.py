@@ -20,6 +20,7 @@ PATIENCE_SECONDS = 2.0  # then a claim whose destination has no room goes back, 
 SUSPECTS = 50  # the most recipients of one message
 LEAST_AHEAD = 4
 AHEAD_SECONDS = 0.1  # of what the route takes, claimed before its turn: more would be served out of turn
+AHEAD_OF_RATE_SECONDS = 0.25
 RESERVATION_SECONDS = 0.05
 
 
@@ -80,9 +81,10 @@ class Pace:
         if route.is_held:
             return int(route.may_probe and not self._line)
         rate = self._rate(route, now)
-        quick = route.taken_lately(now) if rate is None else min(rate, route.taken_lately(now))
-        ahead = max(LEAST_AHEAD, int(quick * AHEAD_SECONDS))
-        free = max(0, int(route.window) - len(route.active)) if rate is None else 0
+        if rate is not None:
+            return min(room, max(1, int(rate * AHEAD_OF_RATE_SECONDS)) - len(self._line))
+        free = max(0, int(route.window) - len(route.active))
+        ahead = max(LEAST_AHEAD, int(route.taken_lately(now) * AHEAD_SECONDS))
         return min(room, free + ahead - len(self._line))
 
     def _quota(self, name: str, share: int) -> int:
@@ -149,7 +151,7 @@ class Pace:
             if not turn.is_waiting:
                 continue
             wait = PATIENCE_SECONDS if full and not full.isdisjoint(turn.lanes) else self._wait(turn, now, full)
-            if wait is None or (wait and now - turn.since > PATIENCE_SECONDS):
+            if wait is None or (wait and turn.start_at is None and now - turn.since > PATIENCE_SECONDS):
                 turn.refuse()
             elif wait:
                 soonest = min(soonest, wait)
@@ -193,7 +195,8 @@ class Pace:
         start_at = max(lane.next_start, lane.paused_until)
         if self._reserve is not None and lane.name == COMMON_LANE:
             if turn.start_at is None:
-                self._begin_reserving(turn, lane, rate * self.workers)
+                if not self._reservations:  # one at a time: places that nobody takes are lost to the fleet
+                    self._begin_reserving(turn, lane, rate * self.workers)
                 return RESERVATION_SECONDS
             start_at = max(turn.start_at, lane.paused_until)
         if start_at > now:
@@ -208,9 +211,6 @@ class Pace:
         return min(rates) / self.workers if rates else None
 
     def _begin_reserving(self, turn: Turn, lane: Lane, rate: float) -> None:
-        if turn.is_reserving:
-            return
-        turn.is_reserving = True
         task = asyncio.create_task(self._reserve_for(turn, lane, rate))
         self._reservations.add(task)
         task.add_done_callback(self._reservations.discard)

@@ -25,7 +25,6 @@ class Turn:
         self.since = time.monotonic()
         self.began: float | None = None
         self.start_at: float | None = None  # as the fleet's shared count allows it
-        self.is_reserving = False
         self.probes: set[str] = set()  # the held lanes that this attempt tries
         self.lanes = (
             COMMON_LANE,

@@ -39,17 +39,19 @@ WITH slowed AS (
 DELETE FROM pace WHERE route = $1 AND lane = $2 AND held_by = 'replies' AND rate IS NULL
 
 -- name: slow
--- The server refused to take mail so fast. An attempt that began before the last refusal says nothing new.
-INSERT INTO pace (route, lane, state, stage, reason, code, enhanced, rate, slowed_at)
+-- The server refused to take mail so fast. An attempt that began before the last refusal says nothing new
+-- about when, and only the more about how much: of what several processes saw at once the most counts.
+INSERT INTO pace AS known (route, lane, state, stage, reason, code, enhanced, rate, slowed_at)
 VALUES ($1, $2, 'slowed', $3, $4, $5, $6, $7, now())
 ON CONFLICT (route, lane) DO UPDATE
-    SET rate = excluded.rate, slowed_at = now(),
-        since = CASE WHEN pace.state = 'slowed' THEN now() ELSE pace.since END,
-        stage = CASE WHEN pace.state = 'slowed' THEN excluded.stage ELSE pace.stage END,
-        reason = CASE WHEN pace.state = 'slowed' THEN excluded.reason ELSE pace.reason END,
-        code = CASE WHEN pace.state = 'slowed' THEN excluded.code ELSE pace.code END,
-        enhanced = CASE WHEN pace.state = 'slowed' THEN excluded.enhanced ELSE pace.enhanced END
-    WHERE pace.slowed_at IS NULL OR pace.slowed_at < now() - $8::interval
+    SET rate = CASE WHEN known.slowed_at >= now() - $8::interval THEN greatest(known.rate, excluded.rate)
+                    ELSE excluded.rate END,
+        slowed_at = CASE WHEN known.slowed_at >= now() - $8::interval THEN known.slowed_at ELSE now() END,
+        since = CASE WHEN known.state = 'slowed' THEN now() ELSE known.since END,
+        stage = CASE WHEN known.state = 'slowed' THEN excluded.stage ELSE known.stage END,
+        reason = CASE WHEN known.state = 'slowed' THEN excluded.reason ELSE known.reason END,
+        code = CASE WHEN known.state = 'slowed' THEN excluded.code ELSE known.code END,
+        enhanced = CASE WHEN known.state = 'slowed' THEN excluded.enhanced ELSE known.enhanced END
 
 -- name: rest
 -- Nobody went at the rate that is allowed: it does not climb by time alone.
