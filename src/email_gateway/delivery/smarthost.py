@@ -11,7 +11,7 @@ from email_gateway.delivery.data import encode_data
 from email_gateway.delivery.opening import Terms, open_connection
 from email_gateway.delivery.outgoing import LARGE_OCTETS, OutgoingMail, Reached
 from email_gateway.delivery.pool import Pool, PoolLimits
-from email_gateway.delivery.replies import Stage, classify
+from email_gateway.delivery.replies import Stage, rule, rule_failure
 from email_gateway.delivery.reply_parser import Reply
 from email_gateway.delivery.smtp import ConversationFailed, InvalidArgument, SmtpConnection
 from email_gateway.delivery.target import SmtpTarget, Timeouts
@@ -112,11 +112,13 @@ class Conversation:
 
     def settle_rest(self, failed: ConversationFailed) -> None:
         """Settle the claims that have no outcome yet with what ended the conversation."""
-        # After the dot only an answer says that the message was not taken.
-        is_in_doubt = failed.stage is Stage.DOT and failed.reply is None
-        verdict = Verdict.IN_DOUBT if is_in_doubt else Verdict.DEFERRED
+        # What was said to a login has been cut down to its code: the reason was read before.
+        if failed.reply is None or failed.stage is Stage.AUTH:
+            ruling = rule_failure(failed.stage, failed.reason)
+        else:
+            ruling = rule(failed.stage, failed.reply)
         for claim in self._unsettled():
-            self._add(claim, verdict, failed.stage, failed.reason, failed.reply)
+            self._add(claim, ruling.verdict, failed.stage, ruling.reason, failed.reply)
 
     async def _name_recipients(self, connection: SmtpConnection) -> Claims | None:
         """Say MAIL and RCPT, settle who is refused, and return the claims of those who are not."""
@@ -153,8 +155,8 @@ class Conversation:
         return tuple(claim for claim in self._mail.claims.each if claim.token not in self._settled)
 
     def _settle(self, claim: Claim, stage: Stage, reply: Reply) -> None:
-        verdict, reason = classify(stage, reply)
-        self._add(claim, verdict, stage, reason, reply)
+        ruling = rule(stage, reply)
+        self._add(claim, ruling.verdict, stage, ruling.reason, reply)
 
     def _add(self, claim: Claim, verdict: Verdict, stage: Stage, reason: str, reply: Reply | None = None) -> None:
         self._settled[claim.token] = Outcome(
