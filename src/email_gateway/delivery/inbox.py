@@ -14,7 +14,7 @@ from uuid import UUID
 from uuid_utils.compat import uuid7
 
 from email_gateway.delivery.outgoing import LARGE_OCTETS, OutgoingMail, Reached
-from email_gateway.delivery.replies import Stage, classify
+from email_gateway.delivery.replies import Stage, rule
 from email_gateway.delivery.reply_parser import Reply
 from email_gateway.errors import DatabaseUnavailable
 from email_gateway.mail.deliveries import Claim, Outcome, Phase, Verdict
@@ -94,5 +94,5 @@ def answer_for(recipient: str) -> Reply:
 
 
 def _answered(claim: Claim, stage: Stage, reply: Reply) -> Outcome:
-    verdict, reason = classify(stage, reply)
-    return Outcome(claim, verdict, stage.value, reason, reply.code, reply.enhanced, reply.text)
+    ruling = rule(stage, reply)
+    return Outcome(claim, ruling.verdict, stage.value, ruling.reason, reply.code, reply.enhanced, reply.text)

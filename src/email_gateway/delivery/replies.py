@@ -1,14 +1,17 @@
-"""What a server's reply means for a recipient: a verdict, and a short stable word for the reason.
+"""What a server's reply means: whom it speaks of, a verdict, and a short stable word for the reason.
 
-The stage decides whom a refusal is about (a 5xx to RCPT or to the dot is about the recipient, one to
-anything before is our trouble), the enhanced code (RFC 3463) and then the text decide the reason.
+First the reason is found, in what the server says (`phrases`) and in its enhanced code (RFC 3463). The
+reason and the stage give the scope (`reasons`), and the scope bounds the verdict: only what speaks of
+the recipient or of the message may bounce; what speaks of the route, the sender or us is held.
 """
 
-import re
+from dataclasses import dataclass
 from enum import StrEnum
 
+from email_gateway.delivery.phrases import find_after_codes, find_before_codes, words_of
+from email_gateway.delivery.reasons import PASSING, REASONS, hardness_of
 from email_gateway.delivery.reply_parser import Reply
-from email_gateway.mail.deliveries import Verdict
+from email_gateway.mail.deliveries import Hardness, Scope, Verdict
 
 
 class Stage(StrEnum):
@@ -24,18 +27,25 @@ class Stage(StrEnum):
     DOT = "dot"
 
 
-# Refusals that stand at RCPT or the dot and are still ours: the smarthost does not accept us. To
-# bounce them would turn a mistyped password into a day of lost mail.
-OURS = frozenset({"auth_failed", "out_of_sequence", "relay_denied", "too_many_recipients"})
+@dataclass(frozen=True, slots=True)
+class Ruling:
+    """What an answer comes to. It is hard only where it bounces a dead address."""
+
+    verdict: Verdict
+    reason: str
+    scope: Scope
+    hardness: Hardness
+
 
 # RFC 4954 section 6 and RFC 2034's 530: authentication is wanted, too weak, wrong, or needs encryption.
 AUTH_CODES = frozenset({530, 534, 535, 538})
 
-# Subject and detail of RFC 3463 and of the IANA registry that continues it.
+# Subject and detail of RFC 3463 and of the IANA registry that continues it. 7.9 is missing: Yahoo says
+# 554 5.7.9 of messages, and where it is about a login the code is 534.
 BY_ENHANCED = {
     "1.1": "mailbox_unknown",
     "1.2": "domain_unknown",
-    "1.3": "mailbox_unknown",
+    "1.3": "address_invalid",
     "1.4": "mailbox_unknown",
     "1.6": "mailbox_disabled",
     "1.7": "sender_refused",
@@ -46,14 +56,16 @@ BY_ENHANCED = {
     "2.3": "message_too_large",
     "2.4": "mailbox_unknown",
     "3.1": "server_full",
+    "3.2": "server_unavailable",
     "3.4": "message_too_large",
-    "4.3": "routing_failed",
-    "4.4": "routing_failed",
+    "3.5": "server_unavailable",
+    "4.5": "server_unavailable",
     "4.6": "mail_loop",
     "4.7": "expired_downstream",
     "5.3": "too_many_recipients",
+    "6.7": "smtputf8_not_offered",  # RFC 6531 section 3.5
     "7.8": "auth_failed",
-    "7.9": "auth_failed",
+    "7.10": "tls_required",
     "7.11": "auth_failed",
     "7.13": "mailbox_disabled",
     "7.17": "mailbox_unknown",
@@ -63,38 +75,13 @@ BY_ENHANCED = {
     "7.22": "sender_unauthenticated",
     "7.23": "sender_unauthenticated",
     "7.24": "sender_unauthenticated",
-    "7.25": "sender_unauthenticated",
+    "7.25": "reverse_dns_missing",
     "7.26": "sender_unauthenticated",
     "7.27": "sender_refused",
     "7.28": "rate_limited",
+    "7.29": "sender_unauthenticated",
+    "7.38": "rate_limited",  # mail flood detected
 }
-
-# For codes that say little: x.0.0, x.7.1, a bare 550. The first that matches counts. Words of real
-# servers, not of a standard: a wrong guess changes the word, and only `relay_denied` the verdict.
-BY_TEXT = {
-    "relay_denied": re.compile(
-        r"relay(?:ing)? (?:access )?(?:is )?(?:denied|prohibited|not (?:permitted|allowed))"
-        r"|(?:not (?:allowed|permitted)|unable|isn't allowed) to relay|cannot relay"
-    ),
-    "greylisted": re.compile(r"gr[ea]y-?list"),
-    "rate_limited": re.compile(
-        r"rate.?limit|too many (?:messages|e?-?mails|connections)|throttl|unusual rate|sending limit"
-    ),
-    "malware": re.compile(r"\bvirus|malware"),
-    "sender_unauthenticated": re.compile(r"\bdmarc|\bdkim\b|\bspf\b"),
-    "spam": re.compile(r"\bspam|junk ?mail|(?:block|black)-?(?:ed|list)|\bdnsbl\b|\brbl\b|reputation"),
-    "mailbox_full": re.compile(r"quota|mailbox (?:is )?full|out of storage"),
-    "mailbox_disabled": re.compile(
-        r"(?:account|mailbox|user) (?:\w+ ){0,3}(?:disabled|inactive|suspended|closed)|account is not active"
-    ),
-    "mailbox_unknown": re.compile(
-        r"(?:no such|unknown|invalid|unrouteable) (?:user|mailbox|recipient|address|account)|no mailbox"
-        r"|(?:user|mailbox|recipient|address|account) (?:\w+ ){0,3}(?:unknown|does(?:n't| not) exist|not found)"
-    ),
-    "policy": re.compile(r"polic(?:y|ies)"),
-}
-_ADDRESS = re.compile(r"\S*@\S*")
-
 BY_SUBJECT = {
     "1": "address_refused",
     "2": "mailbox_unavailable",
@@ -104,80 +91,154 @@ BY_SUBJECT = {
     "6": "content_refused",
     "7": "policy",
 }
-# RFC 5321 section 4.2.3, as it is used about a recipient.
-BY_CODE = {
+# RFC 5321 section 4.2.3, as it is used about a recipient. A bare 550 says less than that the mailbox
+# is unknown: it is also what servers say that refuse by policy.
+AT_RCPT = {
     450: "mailbox_unavailable",
     451: "server_trouble",
-    452: "server_full",
-    550: "mailbox_unknown",
+    452: "too_many_recipients",  # RFC 5321 section 4.5.3.1.10, as 552 of older servers
+    500: "command_refused",
+    501: "address_refused",
+    502: "command_refused",
+    504: "command_refused",
+    521: "server_unavailable",  # RFC 7504
+    550: "mailbox_unavailable",
     551: "mailbox_unknown",
-    552: "mailbox_full",
-    553: "mailbox_unknown",
+    552: "too_many_recipients",
+    553: "address_refused",
+    555: "command_refused",
     556: "domain_unknown",  # RFC 7504
 }
+ELSEWHERE = {
+    451: "server_trouble",
+    452: "server_full",
+    500: "command_refused",
+    501: "command_refused",
+    502: "command_refused",
+    504: "command_refused",
+    521: "server_unavailable",
+    552: "message_too_large",
+    555: "command_refused",
+}
+# After the dot there is no command left to be misunderstood: the server means the content.
+AT_DOT = {**ELSEWHERE, 500: "content_refused", 501: "content_refused"}
+
+# What a login can be refused for beside a wrong password.
+AT_AUTH = frozenset({"account_suspended", "permission_denied", "sending_quota_exceeded", "tls_required"})
+
+BEFORE_RECIPIENTS = frozenset({Stage.CONNECT, Stage.EHLO, Stage.STARTTLS, Stage.AUTH, Stage.MAIL})
+# The settings of a message that MAIL can name: its size (RFC 1870) and its need of SMTPUTF8 (RFC 6531).
+AT_MAIL = frozenset({"message_too_large", "smtputf8_not_offered"})
+# Words about a content that nobody has seen yet are about us.
+UNSEEN = frozenset({"spam", "malware", "content_refused"})
 
 
-def classify(stage: Stage, reply: Reply) -> tuple[Verdict, str]:
-    """Return the verdict and the reason of a final reply, whose code is 2yz, 4yz or 5yz."""
+def rule(stage: Stage, reply: Reply, *, recipients: int = 1) -> Ruling:
+    """Return what a final reply comes to; its code is 2yz, 4yz or 5yz.
+
+    `recipients` is how many were accepted before DATA. What is said of a mailbox after the dot is said
+    of one of them and nobody knows which, so it is hard only where there is one.
+    """
     if reply.is_positive:
-        return Verdict.DELIVERED, "accepted"
+        return Ruling(Verdict.DELIVERED, "accepted", Scope.RECIPIENT, Hardness.SOFT)
     reason = explain(stage, reply)
-    if reply.is_transient or reason in OURS:
-        return Verdict.DEFERRED, reason
-    if stage in (Stage.RCPT, Stage.DOT):
-        return Verdict.BOUNCED, reason
-    if stage is Stage.MAIL and reason == "message_too_large":
-        return Verdict.BOUNCED, reason  # RFC 1870 section 6.1: it will never be taken, whoever asks
-    return Verdict.DEFERRED, reason
+    is_permanent = not reply.is_transient
+    scope = _scope(stage, reason, is_permanent=is_permanent)
+    if reason == "too_many_recipients":
+        return Ruling(Verdict.DEFERRED, reason, scope, Hardness.SOFT)
+    if scope in (Scope.ROUTE, Scope.OURS, Scope.SENDER) or reason == "destination_refused":
+        return Ruling(Verdict.HELD, reason, scope, Hardness.SOFT)
+    if not is_permanent or reason in PASSING or stage is Stage.DATA:
+        # A refusal of DATA names neither a recipient nor a content: it counts, and is tried again.
+        return Ruling(Verdict.DEFERRED, reason, scope, Hardness.SOFT)
+    return Ruling(Verdict.BOUNCED, reason, scope, hardness_of(reason, is_permanent=recipients == 1))
+
+
+def rule_failure(stage: Stage, reason: str) -> Ruling:
+    """Return what the end of a conversation without a reply comes to."""
+    if stage is Stage.DOT:
+        # The server may have taken the message and said so (RFC 1047).
+        return Ruling(Verdict.IN_DOUBT, reason, Scope.ROUTE, Hardness.SOFT)
+    if reason == "address_invalid" and stage is Stage.MAIL:
+        return Ruling(Verdict.HELD, "sender_refused", Scope.SENDER, Hardness.SOFT)
+    if reason in ("address_invalid", "smtputf8_not_offered", "message_too_large"):
+        scope = REASONS[reason].scope or Scope.MESSAGE
+        return Ruling(Verdict.BOUNCED, reason, scope, Hardness.SOFT)
+    if reason in ("lease_ended", "no_free_connection"):
+        return Ruling(Verdict.HELD, reason, Scope.OURS, Hardness.SOFT)  # we were slow, and asked nobody
+    if stage in (Stage.RCPT, Stage.DATA):
+        # The server was there and listened; perhaps it is this mail that it does not survive. The
+        # attempt counts, or one such mail would be the probe that holds a healthy route for ever.
+        return Ruling(Verdict.DEFERRED, reason, Scope.MESSAGE, Hardness.SOFT)
+    return Ruling(Verdict.HELD, reason, _scope(stage, reason, is_permanent=False), Hardness.SOFT)
 
 
 def explain(stage: Stage, reply: Reply) -> str:
     """Return the word for a negative reply; of a few that stay the same from release to release."""
-    if reply.is_closing:
-        return "service_closing"
-    if stage is Stage.STARTTLS:
+    if stage is Stage.STARTTLS and not reply.is_closing:
         return "tls_refused"
-    if stage is Stage.AUTH or reply.code in AUTH_CODES:
+    words = words_of(reply)
+    said = find_before_codes(words)
+    if stage is Stage.AUTH and not reply.is_closing:
+        if said in AT_AUTH:
+            return said
+        return "auth_unavailable" if reply.is_transient else "auth_failed"
+    reason = _as_heard_at(stage, said or _find_by_code(stage, reply, words))
+    if reply.is_closing and (reason not in REASONS or not _is_about_us(reason)):
+        return "service_closing"
+    return reason
+
+
+def _find_by_code(stage: Stage, reply: Reply, words: str) -> str:
+    if reply.code in AUTH_CODES:
         return "auth_failed"
     if reply.code == 503:
         return "out_of_sequence"
-    enhanced = reply.enhanced
-    if stage is Stage.RCPT and enhanced is None and reply.code in (452, 552):
-        # RFC 5321 section 4.5.3.1.10: 452, and 552 of older servers, end the list of recipients.
-        return "too_many_recipients"
-    subject_and_detail = enhanced.partition(".")[2] if enhanced else ""
+    subject_and_detail = (reply.enhanced or "").partition(".")[2]
+    subject, _, detail = subject_and_detail.partition(".")
+    # 5.5.0 is "other": beside 55x no command was misunderstood.
+    is_vague = subject == "5" and detail == "0" and reply.code >= 550
     return (
         BY_ENHANCED.get(subject_and_detail)
-        or _find_in_text(reply)
-        or BY_SUBJECT.get(subject_and_detail.partition(".")[0])
-        or (BY_CODE.get(reply.code) if stage is Stage.RCPT else None)
+        or find_after_codes(words)
+        or (None if is_vague else BY_SUBJECT.get(subject))
+        or _codes_at(stage).get(reply.code)
         or ("temporary_failure" if reply.is_transient else "refused")
     )
 
 
-def _find_in_text(reply: Reply) -> str | None:
-    # A server repeats the address it refuses, and an address may hold any of these words.
-    text = _ADDRESS.sub(" ", reply.text).lower()
-    return next((reason for reason, pattern in BY_TEXT.items() if pattern.search(text)), None)
+def _codes_at(stage: Stage) -> dict[int, str]:
+    if stage is Stage.RCPT:
+        return AT_RCPT
+    return AT_DOT if stage is Stage.DOT else ELSEWHERE
 
 
-from dataclasses import dataclass
-from email_gateway.mail.deliveries import Scope, Hardness
+def _as_heard_at(stage: Stage, reason: str) -> str:
+    """Give the word that fits a stage at which nobody has named a recipient or shown a content."""
+    if stage not in BEFORE_RECIPIENTS:
+        return "content_refused" if stage is Stage.DOT and reason == "command_refused" else reason
+    if reason in UNSEEN:
+        return "blocklisted"
+    if REASONS[reason].scope is Scope.RECIPIENT and reason not in PASSING:
+        return "sender_refused" if stage is Stage.MAIL else "refused"
+    return reason
 
-@dataclass(frozen=True, slots=True)
-class Ruling:
-    verdict: Verdict
-    reason: str
-    scope: Scope
-    hardness: Hardness = Hardness.SOFT
 
-def rule(stage, reply):
-    v, r = classify(stage, reply)
-    if r in ("rate_limited","too_many_connections","service_closing","auth_failed","relay_denied") or (v is Verdict.DEFERRED and stage not in (Stage.RCPT, Stage.DOT)): return Ruling(Verdict.HELD, r, Scope.ROUTE)
-    return Ruling(v, r, Scope.RECIPIENT)
+def _is_about_us(reason: str) -> bool:
+    return reason != "too_many_recipients" and REASONS[reason].scope in (Scope.ROUTE, Scope.OURS, Scope.SENDER)
 
-def rule_failure(stage, reason):
-    if reason == "message_too_large" or (stage is Stage.RCPT and reason=="address_invalid"): return Ruling(Verdict.BOUNCED, reason, Scope.MESSAGE)
-    if stage is Stage.DOT: return Ruling(Verdict.IN_DOUBT, reason, Scope.DESTINATION)
-    if stage in (Stage.RCPT, Stage.DATA): return Ruling(Verdict.DEFERRED if reason != "lease_ended" else Verdict.HELD, reason, Scope.DESTINATION)
-    return Ruling(Verdict.HELD, reason, Scope.ROUTE)
+
+def _scope(stage: Stage, reason: str, *, is_permanent: bool) -> Scope:
+    entry = REASONS.get(reason)
+    scope = entry.scope if entry else None
+    if reason == "routing_failed" and is_permanent:
+        scope = Scope.RECIPIENT  # for good: it is no outage of a domain, it is this address
+    if scope in (Scope.ROUTE, Scope.OURS, Scope.SENDER):
+        return scope
+    if stage is Stage.MAIL and reason in AT_MAIL:
+        return Scope.MESSAGE
+    if stage is Stage.MAIL:
+        return Scope.SENDER if is_permanent else Scope.ROUTE
+    if stage in BEFORE_RECIPIENTS:
+        return Scope.ROUTE
+    return scope or (Scope.RECIPIENT if stage is Stage.RCPT else Scope.MESSAGE)

@@ -115,10 +115,11 @@ class Conversation:
 
     def settle_rest(self, failed: ConversationFailed) -> None:
         """Settle the claims that have no outcome yet with what ended the conversation."""
-        if failed.reply is not None:
-            ruling = rule(failed.stage, failed.reply)
-        else:
+        # What was said to a login has been cut down to its code: the reason was read before.
+        if failed.reply is None or failed.stage is Stage.AUTH:
             ruling = rule_failure(failed.stage, failed.reason)
+        else:
+            ruling = rule(failed.stage, failed.reply)
         for claim in self._unsettled():
             self._add(claim, failed.stage, ruling, failed.reply)
 
@@ -138,8 +139,9 @@ class Conversation:
             # This process slept past its claim: another worker may be sending by now.
             raise ConversationFailed(Stage.DATA, "lease_ended")
         reply = await connection.dot()
+        ruling = rule(Stage.DOT, reply, recipients=len(accepted))
         for claim in accepted:
-            self._settle(claim, Stage.DOT, reply)
+            self._add(claim, Stage.DOT, ruling, reply)
 
     async def _name_sender(self, connection: SmtpConnection, batch: tuple[Claim, ...]) -> bool:
         """Say MAIL; False when everybody of the batch is settled by the answer."""
