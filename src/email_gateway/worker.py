@@ -30,6 +30,8 @@ TIDY_EVERY = timedelta(minutes=10)
 STAND_BACK = timedelta(seconds=30)
 # For each connection this much is composed, so that one that becomes free has something to send.
 COMPOSED_AHEAD = 1.5
+# No destination takes more than this part of the connections once there are others: one that hangs leaves room.
+DESTINATION_SHARE = 0.75
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,10 +76,11 @@ async def open_shared_rate(foundation: Foundation) -> AsyncIterator[Reserve | No
 def make_loop(foundation: Foundation, delivery: Delivery, reserve: Reserve | None) -> Loop:
     """Put the parts of the loop together, as the settings have them."""
     settings, db = foundation.settings, foundation.db
-    connections = settings.worker_concurrency
-    if settings.transport == "smtp":
-        connections = ceil(settings.route_connections * COMPOSED_AHEAD)
-    pace = Pace(settings.transport, PaceLimits(connections, rate=settings.route_rate or None), reserve)
+    connections = settings.route_connections if settings.transport == "smtp" else settings.worker_concurrency
+    limits = PaceLimits(
+        ceil(connections * COMPOSED_AHEAD), ceil(connections * DESTINATION_SHARE), rate=settings.route_rate or None
+    )
+    pace = Pace(settings.transport, limits, reserve)
     return Loop(
         Queue(db, capacity=settings.worker_concurrency, max_doubts=settings.max_doubts, choose=pace.turns),
         pace,

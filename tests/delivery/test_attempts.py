@@ -204,7 +204,7 @@ async def test_a_key_out_of_reach_defers(desk: Desk) -> None:
     desk.keyring = Keyring(desk.db, HeldRoots(only(derive_root(SALT, KEY))))
     async with SmtpServer() as server:
         outcomes = await desk.attempt(claims, server)
-    assert {(o.verdict, o.reason) for o in outcomes} == {(Verdict.DEFERRED, "key_unavailable")}
+    assert {(o.verdict, o.reason) for o in outcomes} == {(Verdict.HELD, "key_unavailable")}
     assert not server.connections
 
 
@@ -213,7 +213,7 @@ async def test_a_database_out_of_reach_defers(desk: Desk) -> None:
     await desk.db.close()
     async with SmtpServer() as server:
         outcomes = await desk.attempt(claims, server)
-    assert {(o.verdict, o.reason) for o in outcomes} == {(Verdict.DEFERRED, "database_unavailable")}
+    assert {(o.verdict, o.reason) for o in outcomes} == {(Verdict.HELD, "database_unavailable")}
     assert not server.connections
 
 
@@ -221,7 +221,7 @@ async def test_a_phase_that_cannot_be_written_defers_and_sends_nothing(desk: Des
     claims = await desk.claim()
     async with SmtpServer() as server:
         outcomes = await desk.attempt(claims, server, Recorder(error=DatabaseUnavailable("away")))
-    assert {(o.verdict, o.reason) for o in outcomes} == {(Verdict.DEFERRED, "database_unavailable")}
+    assert {(o.verdict, o.reason) for o in outcomes} == {(Verdict.HELD, "database_unavailable")}
     assert not server.receipts
 
 

@@ -42,6 +42,8 @@ def verdict_of(verb: str, quirk: str) -> Verdict:
         return Verdict.BOUNCED
     if verb == "DOT" and quirk in ("hang", "drop", "garbage"):
         return Verdict.IN_DOUBT  # nobody can know whether it was taken
+    if verb in ("CONNECT", "EHLO", "STARTTLS", "AUTH", "MAIL", "RSET") or quirk == "421":
+        return Verdict.HELD  # it speaks of the route: no mail's attempt is burnt
     return Verdict.DEFERRED
 
 
@@ -91,7 +93,7 @@ async def test_nonsense_before_the_dot_defers(verb: str, octets: bytes) -> None:
     recorder = Recorder()
     async with SmtpServer(script={verb: Say(octets)}) as server, transport_to(server) as transport:
         (outcome,) = await transport.send(outgoing(), recorder)
-    assert (outcome.verdict, outcome.reason) == (Verdict.DEFERRED, "protocol_error")
+    assert (outcome.verdict, outcome.reason) == (Verdict.HELD, "protocol_error")
     assert not recorder.is_past_dot
 
 
@@ -200,6 +202,6 @@ async def test_a_connection_that_said_421_is_left_though_it_stays_open(verb: str
     async with server, transport_to(server) as transport:
         (deferred,) = await transport.send(outgoing(), Recorder())
         (delivered,) = await transport.send(outgoing(), Recorder())
-    assert (deferred.verdict, deferred.reason) == (Verdict.DEFERRED, "service_closing")
+    assert (deferred.verdict, deferred.reason) == (Verdict.HELD, "service_closing")
     assert delivered.verdict is Verdict.DELIVERED
     assert server.connections == 2

@@ -68,8 +68,8 @@ async def test_some_addresses_bounce_or_defer_at_any_domain_and_label(
         (Verdict.DELIVERED, 250, "2.0.0"),
         (Verdict.BOUNCED, 550, "5.1.1"),
         (Verdict.BOUNCED, 550, "5.1.1"),
-        (Verdict.DEFERRED, 451, "4.3.0"),
-        (Verdict.DEFERRED, 451, "4.3.0"),
+        (Verdict.DEFERRED, 450, "4.2.1"),
+        (Verdict.DEFERRED, 450, "4.2.1"),
         (Verdict.DELIVERED, 250, "2.0.0"),
         (Verdict.DELIVERED, 250, "2.0.0"),
     ]
@@ -94,7 +94,7 @@ async def test_nothing_is_kept_when_the_claim_is_lost_or_has_run_out(
     with pytest.raises(ClaimLost):
         await transport.send(mail_to(tenant_id, "maria@example.net"), Recorder(error=ClaimLost("lost")))
     (outcome,) = await transport.send(mail_to(tenant_id, "maria@example.net"), Recorder(lease=-1))
-    assert (outcome.verdict, outcome.reason) == (Verdict.DEFERRED, "lease_ended")
+    assert (outcome.verdict, outcome.reason) == (Verdict.HELD, "lease_ended")
     assert not await list_inbox_mails(db, tenant_id, limit=10)
 
 

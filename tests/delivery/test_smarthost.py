@@ -122,7 +122,7 @@ async def test_a_worker_that_slept_past_its_lease_sends_nothing() -> None:
     server = SmtpServer()
     async with server, transport_to(server) as transport:
         (outcome,) = await transport.send(outgoing(), Recorder(lease=-0.001))
-    assert (outcome.verdict, outcome.reason) == (Verdict.DEFERRED, "lease_ended")
+    assert (outcome.verdict, outcome.reason) == (Verdict.HELD, "lease_ended")
     assert not server.receipts
 
 
@@ -158,7 +158,7 @@ async def test_an_address_that_could_end_its_command_is_never_sent(address: str)
     assert [(o.verdict, o.reason) for o in outcomes] == [
         (Verdict.BOUNCED, "address_invalid"), (Verdict.DELIVERED, "accepted")
     ]  # fmt: skip
-    assert (as_sender.verdict, as_sender.reason) == (Verdict.DEFERRED, "address_invalid")
+    assert (as_sender.verdict, as_sender.reason) == (Verdict.HELD, "sender_refused")
     assert [heard.line for heard in server.heard if heard.line.startswith(b"RCPT")] == [b"RCPT TO:<good@example.net>"]
 
 
@@ -194,7 +194,7 @@ async def test_a_server_that_is_not_there_defers() -> None:
         pass
     async with transport_to(server) as transport:
         (outcome,) = await transport.send(outgoing(), Recorder())
-    assert (outcome.verdict, outcome.stage, outcome.reason) == (Verdict.DEFERRED, "connect", "connect_failed")
+    assert (outcome.verdict, outcome.stage, outcome.reason) == (Verdict.HELD, "connect", "connect_failed")
 
 
 async def test_no_outcome_and_no_mail_shows_its_values_in_a_repr() -> None:

@@ -21,7 +21,7 @@ class Process:
     """One worker's pace and keeper."""
 
     def __init__(self, db: Database, prepare: Prepare | None = None) -> None:
-        self.pace = Pace("smtp", PaceLimits(20))
+        self.pace = Pace("smtp", PaceLimits(20, 15))
         self.pace.lane(COMMON_LANE).window = 20
         self.keeper = Keeper(db, self.pace, prepare)
 

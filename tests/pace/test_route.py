@@ -35,7 +35,7 @@ def temper(lane: str = COMMON_LANE, state: str = "held", rate: float | None = No
 
 
 def make_pace(connections: int = 20) -> Pace:
-    pace = Pace("smtp", PaceLimits(connections))
+    pace = Pace("smtp", PaceLimits(connections, max(1, connections * 3 // 4)))
     pace.lane(COMMON_LANE).window = connections  # past its slow start
     return pace
 
@@ -48,7 +48,7 @@ async def begun(*turns: Turn) -> list[bool]:
 
 
 async def test_a_route_begins_with_one_conversation_and_widens_with_each_that_goes_well() -> None:
-    pace = Pace("smtp", PaceLimits(20))
+    pace = Pace("smtp", PaceLimits(20, 15))
     turns = [pace.stand_in_line(make_claims()) for _ in range(3)]
     assert await begun(*turns) == [True, False, False]
     pace.lane(COMMON_LANE).succeed(1, now=0)
@@ -156,7 +156,7 @@ async def test_the_fleets_count_is_asked_where_there_is_one() -> None:
         asked.append((name, round(rate), count))
         return 0.0
 
-    pace = Pace("smtp", PaceLimits(20), reserve)
+    pace = Pace("smtp", PaceLimits(20, 15), reserve)
     pace.workers = 3
     now = asyncio.get_running_loop().time()
     pace.lane(COMMON_LANE).use(temper(state="slowed", rate=100, slowed_for=15), now=now)

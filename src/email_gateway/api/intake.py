@@ -44,6 +44,7 @@ from email_gateway.vault.tenant_keys import TenantKeys
 DEFAULT_LIFETIME = timedelta(days=5)
 MAX_ENCODED_BYTES = 40 * 1024 * 1024  # bodies, and attachments as base64, as the SDKs' users know it
 MAX_EXTERNAL_ID_CHARACTERS = 256
+PRIORITIES = {"high": 0, "normal": 1, "low": 2}
 
 T = TypeVar("T")
 _TAG = re.compile(r"[A-Za-z0-9_-]{1,256}")
@@ -62,6 +63,7 @@ class Draft:
     on_doubt: str
     lifetime: timedelta
     dead_at_expiry: bool
+    priority: int
 
 
 class Findings:
@@ -131,6 +133,7 @@ def draft(email: SendEmail, at: str = "") -> Draft:
         email.on_doubt or "resend",
         DEFAULT_LIFETIME if email.expires_after is None else timedelta(seconds=email.expires_after),
         dead_at_expiry=email.expires_after is None,
+        priority=PRIORITIES[email.priority or "normal"],
     )
 
 
@@ -153,6 +156,7 @@ def seal(checked: Draft, keys: TenantKeys) -> NewMessage:
         tags=checked.tags,
         attachments=tuple(_seal_attachment(attachment, keys) for attachment in checked.attachments),
         blind=keys.blind_each(search_terms(content, tax_id)),
+        priority=checked.priority,
     )
 
 

@@ -77,6 +77,10 @@ class SendEmail(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
             "`hold` leaves it to an operator."
         ),
     ] = None
+    priority: Annotated[
+        Literal["high", "normal", "low"] | None,
+        Meta(description="Within your own mail, high goes before normal and normal before low."),
+    ] = None
     expires_after: (
         Annotated[
             int,

@@ -26,7 +26,7 @@ FIELD = "inbox.raw"
 NOT_SENT = "not_sent"  # the reason of a delivery that is kept
 TAKEN = Reply(250, (b"2.0.0 kept in the development inbox",))
 BOUNCED = Reply(550, (b"5.1.1 the development inbox bounces this address",))
-DEFERRED = Reply(451, (b"4.3.0 the development inbox defers this address",))
+DEFERRED = Reply(450, (b"4.2.1 the development inbox defers this address",))
 ANSWERS = {"bounce": BOUNCED, "bounced": BOUNCED, "defer": DEFERRED, "deferred": DEFERRED}
 
 

@@ -20,8 +20,6 @@ from email_gateway.observe import get_logger
 
 log = get_logger(__name__)
 
-# What a connection that idled too long answers to its first command, having sent nothing on.
-STALE = frozenset({"connection_lost", "service_closing"})
 
 
 class SmtpTransport:
@@ -74,7 +72,7 @@ class SmtpTransport:
             try:
                 await conversation.run(connection)
             except ConversationFailed as failed:
-                if was_kept and not fresh and failed.stage is Stage.MAIL and failed.reason in STALE:
+                if was_kept and not fresh and failed.stage is Stage.MAIL and _is_stale(failed):
                     connection.abort()
                     return False
                 raise
@@ -194,6 +192,11 @@ class Conversation:
             reply=reply.text if reply else None,
             scope=ruling.scope,
         )
+
+
+def _is_stale(failed: ConversationFailed) -> bool:
+    """Whether a connection idled too long: its first command is answered with a goodbye, or not at all."""
+    return failed.reply.is_closing if failed.reply else failed.reason == "connection_lost"
 
 
 def _code(reply: Reply | None) -> int | None:

@@ -18,7 +18,9 @@ LEAST_RATE = 1 / 60
 LONGEST_WAIT = timedelta(seconds=5)
 LONGEST_WAIT_FOR_A_PERSON = timedelta(minutes=5)
 LONGEST_WAIT_AFTER_LOGIN = timedelta(minutes=1)
-UNANSWERED = frozenset({"connect_failed", "connection_lost", "timeout", "service_closing", "too_many_connections"})
+UNANSWERED = frozenset(
+    {"connect_failed", "connection_lost", "timeout", "service_closing", "server_unavailable", "too_many_connections"}
+)
 
 
 def allowed_rate(refused_at: float, seconds: float) -> float:

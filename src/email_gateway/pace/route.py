@@ -49,7 +49,7 @@ class Pace:
             whole = name == COMMON_LANE
             # A route begins with one conversation: a wrong password is one failed login, not twenty.
             window = 1 if whole else FIRST_DESTINATION_WINDOW
-            most = self.limits.connections
+            most = self.limits.conversations
             self.lanes[name] = new_lane(name, min(window, most), most)
             self._destinations += name.startswith("to:")
         return self.lanes[name]

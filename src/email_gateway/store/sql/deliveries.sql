@@ -23,7 +23,7 @@ WITH RECURSIVE wanted AS (
     SELECT picked.*
     FROM (SELECT lane, tenant_id, greatest(quota / count(*) OVER (PARTITION BY lane), 1) AS share FROM waiting) AS turn
     CROSS JOIN LATERAL (
-        SELECT ctid AS row_id, tenant_id, message_id, lane,
+        SELECT ctid AS row_id, tenant_id, message_id, lane, priority, next_attempt_at,
                CASE WHEN domain = ANY ($4::text[]) THEN 'to:' || domain
                     WHEN cardinality($5::text[]) > 0 THEN (
                         SELECT sender FROM (
@@ -36,7 +36,20 @@ WITH RECURSIVE wanted AS (
         ORDER BY priority, next_attempt_at, message_id
         LIMIT share
         FOR UPDATE SKIP LOCKED) AS picked
+), cut AS (
+    -- A quota may end within a message: its other recipients come along, or it would be sent in parts.
+    SELECT lane, tenant_id,
+           (array_agg(message_id ORDER BY priority DESC, next_attempt_at DESC, message_id DESC))[1] AS message_id
+    FROM seen WHERE waits_in IS NULL AND lane <> 'suspect' GROUP BY lane, tenant_id
+), rest AS MATERIALIZED (
+    SELECT delivery.ctid AS row_id
+    FROM cut JOIN delivery USING (tenant_id, message_id)
+    WHERE state = 'queued' AND delivery.lane = cut.lane AND next_attempt_at <= now() AND domain <> ALL ($4)
+      AND delivery.ctid NOT IN (SELECT row_id FROM seen)
+    FOR UPDATE OF delivery SKIP LOCKED
 ), chosen AS (
+    SELECT row_id, NULL AS waits_in FROM rest
+    UNION ALL
     -- A suspect is taken alone, with the other recipients of its message.
     SELECT row_id, CASE WHEN lane <> waits_in AND lane <> 'suspect' THEN waits_in END AS waits_in FROM seen
     WHERE lane <> 'suspect' OR waits_in IS NULL AND (tenant_id, message_id) = (
