@@ -109,7 +109,7 @@ AFTER_CODES = {
     "mailbox_unknown": r"(?:no such|unknown|invalid|unrouteable|non-?existent|not a valid)"
     r" (?:user|mailbox|recipient|address|account|customer|person|id\b)|no mail-?box|not our customer"
     r"|(?:user|mailbox|recipient|address|account|customer)(?:name)? (?:\w+ ){0,3}(?:unknown|unrecognized"
-    r"|unavailable|does(?:n't| not) exist|not exist|not found)|invalid mailbox|doesn't have a \S+ account"
+    r"|unavailable|do(?:es)?(?:n't| not) exist|not found)|invalid mailbox|doesn't have a \S+ account"
     r"|(?:usu\S{1,4}rio|destinat\S{1,4}rio|conta|caixa postal|e-?mail) (?:\S+ ){0,2}"
     r"(?:inexistente|desconhecid|inv\S{1,4}lid|n\S{1,4}o (?:existe|encontrad))|utilisateur inconnu",
     "address_refused": r"address (?:\w+ )?rejected|undeliverable address|one or more recipients"
