@@ -30,7 +30,7 @@ async def test_a_mail_is_kept_sealed_under_its_own_id(
     mail = mail_to(tenant_id, "maria@example.net", "joao@example.net", raw=raw)
     outcomes = await InboxTransport(db, keyring).send(mail, recorder)
     assert [(o.verdict, o.stage, o.code) for o in outcomes] == [(Verdict.DELIVERED, "dot", 250)] * 2
-    assert recorder.phases == [(Phase.DOT_PENDING, 2)]
+    assert recorder.phases == [(Phase.COMPOSED, 2), (Phase.DOT_PENDING, 2)]
     (entry,) = await list_inbox_mails(db, tenant_id, limit=10)
     kept = await get_inbox_mail(db, tenant_id, entry.inbox_id)
     assert (kept.message_id, kept.recipients, kept.size) == (mail.claims.message_id, (0, 1), len(raw))
@@ -74,7 +74,7 @@ async def test_some_addresses_bounce_or_defer_at_any_domain_and_label(
         (Verdict.DELIVERED, 250, "2.0.0"),
     ]
     assert [o.claim for o in outcomes] == list(mail.claims.each)
-    assert recorder.phases == [(Phase.DOT_PENDING, 3)]
+    assert recorder.phases == [(Phase.COMPOSED, 7), (Phase.DOT_PENDING, 3)]
     (entry,) = await list_inbox_mails(db, tenant_id, limit=10)
     assert entry.recipients == (0, 5, 6)
 

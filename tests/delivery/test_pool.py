@@ -61,8 +61,9 @@ async def test_who_finds_no_connection_free_is_deferred_at_the_end_of_the_attemp
     is_holding, may_go = asyncio.Event(), asyncio.Event()
 
     async def hold(claims: Claims, phase: Phase) -> float:
-        is_holding.set()
-        await may_go.wait()
+        if phase is Phase.CONNECTED:
+            is_holding.set()
+            await may_go.wait()
         return time.monotonic() + 60
 
     server = SmtpServer()
@@ -80,8 +81,9 @@ async def test_a_connection_that_is_returned_after_close_is_closed() -> None:
     is_holding, may_go = asyncio.Event(), asyncio.Event()
 
     async def hold(claims: Claims, phase: Phase) -> float:
-        is_holding.set()
-        await may_go.wait()
+        if phase is Phase.CONNECTED:
+            is_holding.set()
+            await may_go.wait()
         return time.monotonic() + 60
 
     server = SmtpServer()

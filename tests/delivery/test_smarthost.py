@@ -32,7 +32,9 @@ async def test_the_phases_are_reported_in_order_before_the_dot() -> None:
     recorder = Recorder()
     async with SmtpServer() as server, transport_to(server) as transport:
         await transport.send(outgoing(), recorder)
-    assert recorder.phases == [(Phase.CONNECTED, 1), (Phase.RCPT_OK, 1), (Phase.DOT_PENDING, 1)]
+    assert recorder.phases == [
+        (Phase.COMPOSED, 1), (Phase.CONNECTED, 1), (Phase.RCPT_OK, 1), (Phase.DOT_PENDING, 1)
+    ]  # fmt: skip
 
 
 async def test_each_recipient_has_an_outcome_of_its_own_and_only_the_accepted_are_put_in_doubt() -> None:
