@@ -84,6 +84,7 @@ EVENT_OF = {
     Verdict.DELIVERED: "delivered",
     Verdict.BOUNCED: "bounced",
     Verdict.DEFERRED: "deferred",
+    Verdict.HELD: "held",
     Verdict.IN_DOUBT: "in_doubt",
     Verdict.UNREADABLE: "dead",
 }
