@@ -65,7 +65,6 @@ IANA = [
     ("TooManyRecipients", "rcpt", "452 4.5.3 no", "too_many_recipients"),
 ]
 
-# Where a class of KumoMTA's says bounce and we hold.
 SENDER_WORD = "of the sender, which is held"
 
 COMMUNITY = [
@@ -90,8 +89,10 @@ COMMUNITY = [
     (
         "InvalidRecipient",
         "rcpt",
-        "550 Sorry. The mail server could not deliver mail to m@example.net. The account or domain may not exist, "
-        "they may be blacklisted, or missing the proper dns entries",
+        (
+            "550 Sorry. The mail server could not deliver mail to m@example.net. The account or domain may not exist, "
+            "they may be blacklisted, or missing the proper dns entries"
+        ),
         "address_refused",
     ),
     ("InvalidRecipient", "rcpt", "550 5.1.1 m@example.net address does not exist", "mailbox_unknown"),
@@ -108,7 +109,12 @@ COMMUNITY = [
         "domain_unknown",
         "the domain, not the mailbox",
     ),
-    ("InvalidRecipient", "rcpt", "554 5.7.1 <m@example.net>: Recipient address rejected: User unknown", "mailbox_unknown"),
+    (
+        "InvalidRecipient",
+        "rcpt",
+        "554 5.7.1 <m@example.net>: Recipient address rejected: User unknown",
+        "mailbox_unknown",
+    ),
     ("InvalidRecipient", "rcpt", "550 5.1.1 recipient unrecognized", "mailbox_unknown"),
     ("InvalidRecipient", "rcpt", "550 m: permanent failure for one or more recipients", "address_refused"),
     (
@@ -117,7 +123,12 @@ COMMUNITY = [
         "585 5.1.1 <m@example.net>: Recipient address rejected: undeliverable address: No such user here",
         "mailbox_unknown",
     ),
-    ("InvalidRecipient", "rcpt", "554 5.7.1 Recipient address rejected: undeliverable address: down", "address_refused"),
+    (
+        "InvalidRecipient",
+        "rcpt",
+        "554 5.7.1 Recipient address rejected: undeliverable address: down",
+        "address_refused",
+    ),
     ("InvalidRecipient", "rcpt", "550 m is not a valid user", "mailbox_unknown"),
     ("BadDomain", "rcpt", "556 5.1.10 <m@example.net>: Recipient address has a null MX", "domain_unknown"),
     ("InactiveMailbox", "dot", "554 30 Sorry. This mailbox is disabled 554.30", "mailbox_disabled"),
@@ -128,8 +139,10 @@ COMMUNITY = [
     (
         "InactiveMailbox",
         "dot",
-        "550 5.7.1 Your message wasn't delivered due to an error; example.net requires an upgrade to Enhanced "
-        "Protection at https://forwardemail.net",
+        (
+            "550 5.7.1 Your message wasn't delivered due to an error; example.net requires an upgrade to Enhanced "
+            "Protection at https://forwardemail.net"
+        ),
         "mailbox_disabled",
     ),
     ("InactiveMailbox", "rcpt", "550 5.2.1 https://support.example/?p=DisabledUser", "mailbox_disabled"),
@@ -168,20 +181,30 @@ COMMUNITY = [
     (
         "TransientFailure",
         "dot",
-        "554 5.3.0 Error: transaction failed, blame it on the weather: E2: Cannot accept your message due to internal "
-        "error, please report that to our engineers",
+        (
+            "554 5.3.0 Error: transaction failed, blame it on the weather: E2: Cannot accept your message due to internal "
+            "error, please report that to our engineers"
+        ),
         "server_trouble",
     ),
     ("TransientFailure", "rcpt", "550 5.2.1 https://support.example/?p=ReceivingRatePerm", "mailbox_busy"),
     ("ProtocolErrors", "rcpt", "503 5.5.1 Bad sequence of commands", "out_of_sequence"),
     ("AuthenticationFailed", "rcpt", "530 5.7.0 Authentication required", "auth_failed"),
-    ("AuthenticationFailed", "rcpt", "550 5.1.8 Domain may not exist or DNS check failed", "sender_refused", SENDER_WORD),
+    (
+        "AuthenticationFailed",
+        "rcpt",
+        "550 5.1.8 Domain may not exist or DNS check failed",
+        "sender_refused",
+        SENDER_WORD,
+    ),
     ("AuthenticationFailed", "dot", "501 5.0.2 Mail rejected. DMARC check failed.", "sender_unauthenticated"),
     (
         "AuthenticationFailed",
         "dot",
-        "550 5.7.509 Access denied, sending domain acme.example does not pass DMARC verification and has a DMARC "
-        "policy of reject",
+        (
+            "550 5.7.509 Access denied, sending domain acme.example does not pass DMARC verification and has a DMARC "
+            "policy of reject"
+        ),
         "sender_unauthenticated",
     ),
     ("AuthenticationFailed", "rcpt", "550 5.7.0 Please turn on SMTP Authentication in your mail client", "auth_failed"),
@@ -218,7 +241,12 @@ COMMUNITY = [
     ),
     ("PolicyRelated", "dot", "554 5.7.9 Email not accepted for policy reasons", "policy"),
     ("PolicyRelated", "dot", "550 m: Reject due to policy restrictions", "policy"),
-    ("PolicyRelated", "rcpt", "550 5.1.4 <m@example.net>: Recipient address rejected: Access denied.", "recipient_refused"),
+    (
+        "PolicyRelated",
+        "rcpt",
+        "550 5.1.4 <m@example.net>: Recipient address rejected: Access denied.",
+        "recipient_refused",
+    ),
     ("PolicyRelated", "dot", "554 5.7.0 Email rejected due to security policies", "policy"),
     ("PolicyRelated", "dot", "550 5.7.1 Rejected - Content Policy", "content_refused"),
     ("PolicyRelated", "rcpt", "552 m: sender rejected AUP", "sender_refused", SENDER_WORD),
@@ -229,12 +257,19 @@ COMMUNITY = [
     (
         "SpamBlock",
         "dot",
-        "554 m: Your access to this mail system has been rejected due to poor reputation of a domain used in message "
-        "transfer",
+        (
+            "554 m: Your access to this mail system has been rejected due to poor reputation of a domain used in message "
+            "transfer"
+        ),
         "sender_blocklisted",
     ),
     ("SpamBlock", "dot", "550 m: REJECT spam", "spam"),
-    ("SpamBlock", "rcpt", "550 m: The sending IP 192.0.2.1 is listed on a list. Please resolve this and retry", "blocklisted"),
+    (
+        "SpamBlock",
+        "rcpt",
+        "550 m: The sending IP 192.0.2.1 is listed on a list. Please resolve this and retry",
+        "blocklisted",
+    ),
     ("SpamBlock", "rcpt", "550 m: Blocked by ivmSIP", "blocklisted"),
     ("SpamBlock", "rcpt", "553 5.0.3 m: Blocked by ivmSIP", "blocklisted"),
     ("SpamBlock", "dot", "550 m: Message rejected as spam", "spam"),

@@ -221,7 +221,7 @@ MESSAGE = {
     "smtputf8_not_offered": Reason(
         Scope.MESSAGE, "The address needs SMTPUTF8, which the server does not offer.", "Use an address in ASCII."
     ),
-    "lease_ended": Reason(Scope.MESSAGE, "The attempt took longer than its claim; nothing was sent.", WAIT),
+    "lease_ended": Reason(Scope.OURS, "The attempt took longer than its claim; nothing was sent.", WAIT),
 }
 
 BY_STAGE = {

@@ -148,8 +148,9 @@ def rule(stage: Stage, reply: Reply, *, recipients: int = 1) -> Ruling:
         return Ruling(Verdict.DEFERRED, reason, scope, Hardness.SOFT)
     if scope in (Scope.ROUTE, Scope.OURS, Scope.SENDER) or reason == "destination_refused":
         return Ruling(Verdict.HELD, reason, scope, Hardness.SOFT)
-    if not is_permanent or reason in PASSING or stage is Stage.DATA:
-        # A refusal of DATA names neither a recipient nor a content: it counts, and is tried again.
+    is_unclear = stage is Stage.DATA and REASONS[reason].scope is not Scope.MESSAGE
+    if not is_permanent or reason in PASSING or is_unclear:
+        # A refusal of DATA that names no content is about nobody: it counts, and is tried again.
         return Ruling(Verdict.DEFERRED, reason, scope, Hardness.SOFT)
     return Ruling(Verdict.BOUNCED, reason, scope, hardness_of(reason, is_permanent=recipients == 1))
 
