@@ -62,9 +62,7 @@ class Worker:
     def __init__(
         self, db: Database, keyring: Keyring, relay: Relay, field_key_age: timedelta = timedelta(days=365)
     ) -> None:
-        settings = load_settings(
-            {**GIVEN, "WORKER_CONCURRENCY": "10", "FIELD_KEY_DAYS": str(field_key_age.days)}
-        )
+        settings = load_settings({**GIVEN, "WORKER_CONCURRENCY": "10", "FIELD_KEY_DAYS": str(field_key_age.days)})
         foundation = SimpleNamespace(db=db, keyring=keyring, settings=settings)
         self._stop = asyncio.Event()
         self._working = asyncio.create_task(work(cast("Foundation", foundation), cast("Delivery", relay), self._stop))

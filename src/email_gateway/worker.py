@@ -90,9 +90,7 @@ def make_loop(foundation: Foundation, delivery: Delivery, reserve: Reserve | Non
     )
 
 
-async def work(
-    foundation: Foundation, delivery: Delivery, stop: asyncio.Event, reserve: Reserve | None = None
-) -> None:
+async def work(foundation: Foundation, delivery: Delivery, stop: asyncio.Event, reserve: Reserve | None = None) -> None:
     """Run the loop and its upkeep until `stop`; fail when one of them fails."""
     loop = make_loop(foundation, delivery, reserve)
     moving = asyncio.create_task(deliver(loop))

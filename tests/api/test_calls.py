@@ -1,4 +1,5 @@
 import asyncio
+import uuid
 from typing import Any
 
 import pytest
@@ -40,7 +41,28 @@ async def test_a_body_without_a_length_counts_as_it_comes() -> None:
     with pytest.raises(Overloaded):
         await unsaid.read_body()
     unsaid.release()
-    budget.take(10)
+    budget.take(None, 10)
+
+
+async def test_room_is_taken_as_bytes_arrive_and_not_as_they_are_announced() -> None:
+    budget = BodyBudget(10)
+    drip = asyncio.create_task(call(budget, piece(b"1"), length=b"10").read_body())
+    await asyncio.sleep(0)
+    assert await call(budget, piece(b"12345678", is_last=True), length=b"8").read_body() == b"12345678"
+    with pytest.raises(IndexError):  # its messages have come to an end
+        await drip
+
+
+def test_a_tenant_has_a_share_and_leaves_the_rest_to_others() -> None:
+    budget, greedy, other = BodyBudget(10, share=6), uuid.uuid4(), uuid.uuid4()
+    budget.take(greedy, 6)
+    with pytest.raises(Overloaded, match="your request bodies"):
+        budget.take(greedy, 1)
+    budget.take(other, 4)
+    with pytest.raises(Overloaded, match="this process holds as many request bodies"):
+        budget.take(other, 1)
+    budget.give_back(greedy, 6)
+    budget.take(greedy, 6)
 
 
 async def test_a_length_over_the_limit_is_refused_before_anything_is_read() -> None:

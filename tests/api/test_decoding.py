@@ -8,6 +8,8 @@ from typing import Any
 import httpx
 import pytest
 
+from email_gateway.api.decoding import check_json
+from email_gateway.errors import InvalidRequest
 from tests.api.house import Served, email
 
 pytestmark = pytest.mark.anyio
@@ -147,3 +149,24 @@ async def test_a_client_that_leaves_in_mid_body_stores_nothing(api: Served) -> N
     async with api.client() as client:
         assert (await client.get("/v1/emails")).json()["data"] == []
     del reader
+
+
+@pytest.mark.parametrize(
+    "bomb",
+    [
+        b'{"headers":{' + b",".join(b'"h%d":""' % number for number in range(300_000)) + b"}}",
+        b'{"attachments":[{"filename":"a","content":[' + b"7," * 2_500_000 + b"7]}]}",
+        b'{"to":[' + b"{}," * 200_000 + b"{}]}",
+        b"[" + b"[]," * 200_000 + b"[]]",
+    ],
+    ids=["headers", "numbers", "objects", "lists"],
+)
+def test_more_values_than_any_message_has_are_refused_before_they_are_made(bomb: bytes) -> None:
+    with pytest.raises(InvalidRequest) as refused:
+        check_json({}, bomb)
+    assert "fewer values" in refused.value.faults[0].detail
+
+
+@pytest.mark.parametrize("text", ['{[,"' * 300_000, "\\" * 50_001, '\\"' * 60_000])
+def test_what_stands_within_a_string_is_no_value(text: str) -> None:
+    check_json({}, json.dumps({"html": text, "subject": "x"}).encode())

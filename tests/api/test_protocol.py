@@ -19,6 +19,7 @@ class ImpatientProtocol(BoundedProtocol):
     header_seconds = 0.3
     body_seconds = 0.3
     write_seconds = 0.3
+    body_grace_seconds = 0.5
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +56,35 @@ async def test_a_connection_that_asks_nothing_is_closed(address: tuple[str, int]
 async def test_a_body_that_stops_is_cut_off(shared: Served, address: tuple[str, int]) -> None:
     head = f"POST /v1/emails HTTP/1.1\r\nhost: x\r\nx-api-key: {shared.acme_key}\r\ncontent-length: 100\r\n\r\n"
     assert (await talk(address, head.encode() + b"{")).startswith(b"HTTP/1.1 408 ")
+
+
+async def test_a_body_that_drips_is_cut_off(shared: Served, address: tuple[str, int]) -> None:
+    head = f"POST /v1/emails HTTP/1.1\r\nhost: x\r\nx-api-key: {shared.acme_key}\r\ncontent-length: 50000\r\n\r\n"
+    reader, writer = await asyncio.open_connection(*address)
+    writer.write(head.encode())
+    answer = asyncio.create_task(reader.read())
+    while not answer.done():  # an octet now and then, each well within the time between two pieces
+        writer.write(b"{")
+        await asyncio.wait((answer,), timeout=0.1)
+    assert (await answer).startswith(b"HTTP/1.1 408 ")
+    writer.close()
+
+
+@pytest.mark.parametrize(("key", "size", "status"), [("", 30, b"401"), ("wrong", 30, b"403"), ("right", 60, b"413")])
+async def test_an_answer_arrives_although_its_request_is_still_coming(
+    shared: Served, address: tuple[str, int], key: str, size: int, status: bytes
+) -> None:
+    given = {"": "", "wrong": "x-api-key: eg_wrong\r\n", "right": f"x-api-key: {shared.acme_key}\r\n"}[key]
+    length = size * 1024 * 1024
+    head = f"POST /v1/emails HTTP/1.1\r\nhost: x\r\n{given}connection: close\r\ncontent-length: {length}\r\n\r\n"
+    reader, writer = await asyncio.open_connection(*address)
+    writer.write(head.encode())
+    for _ in range(length // 65536):  # as clients do that read only when they have sent everything
+        writer.write(bytes(65536))
+        await writer.drain()
+    async with asyncio.timeout(10):
+        assert (await reader.readline()).split()[1] == status
+    writer.close()
 
 
 async def test_headers_of_one_request_after_another_are_cut_off_too(address: tuple[str, int]) -> None:

@@ -22,7 +22,7 @@ async def count(api: Served) -> int:
 
 async def opened(api: Served, message_id: str) -> Content:
     message = await get_message(api.db, api.acme, uuid.UUID(message_id))
-    sealed = await api.context.keyring.open(api.acme, "message.content", message.message_id, message.sealed_content)
+    sealed = await api.context.keyring.open(api.acme, "message.content", message.message_id, message.whole_content)
     return msgspec.msgpack.decode(sealed, type=Content)
 
 

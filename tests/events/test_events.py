@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 
 from email_gateway.events import Recorder
-from email_gateway.mail.deliveries import COMMON_LANE, Claims, Outcome, Verdict
+from email_gateway.mail.deliveries import COMMON_LANE, SUSPECT_LANE, Claims, Outcome, Verdict
 from email_gateway.store import deliveries
 from email_gateway.store.database import Database
 from email_gateway.store.deliveries import Turns
@@ -81,7 +81,9 @@ async def test_a_late_result_changes_no_state(db: Database, keyring: Keyring, te
     slow = await claimed(db, tenant_id)
     await db.execute("UPDATE delivery SET claim_expires_at = now() - interval '1 second'")
     await deliveries.rescue(db, max_doubts=2)
+    again = await deliveries.claim(db, Turns({SUSPECT_LANE: 1}), lease_for=timedelta(seconds=20))
+    assert again.claims, "somebody else has claimed it meanwhile"
     await Recorder(db, keyring, max_doubts=2).record(slow, outcomes(slow, Verdict.BOUNCED, reply=None))
     stored = await get_message(db, tenant_id, slow.message_id)
-    assert stored.deliveries[0].state == "queued"
+    assert stored.deliveries[0].state == "sending"
     assert (await list_events(db, tenant_id, slow.message_id))[-1].kind == "late"

@@ -25,7 +25,8 @@ def send_mails(gateway: Gateway, count: int, **fields: object) -> list[str]:
     ids: list[str] = []
     for start in range(0, count, BATCH):
         mails = [
-            {"from": "billing@acme.example", "to": f"{marked('to')}@example.net", "subject": "A bill", "text": "x"} | fields
+            {"from": "billing@acme.example", "to": f"{marked('to')}@example.net", "subject": "A bill", "text": "x"}
+            | fields
             for _ in range(min(BATCH, count - start))
         ]
         request = urllib.request.Request(
@@ -36,6 +37,11 @@ def send_mails(gateway: Gateway, count: int, **fields: object) -> list[str]:
         with HTTP.open(request, timeout=30) as answer:
             ids += [mail["id"] for mail in json.load(answer)["data"]]
     return ids
+
+
+def add_tenant(gateway: Gateway) -> str:
+    """Make another tenant and return its API key."""
+    return str(json.loads(gateway.command("tenants", "create", "other", "--json"))["api_key"])
 
 
 def wait_until(condition: Callable[[], bool], *, seconds: float = 60, what: str = "it") -> None:

@@ -87,7 +87,11 @@ class Tempered:
     def release(self) -> None:
         """Answer 250 to every dot that waits for its answer."""
         self.temper.silent_dot = False
-        self.loop.call_soon_threadsafe(lambda: [one.answer_dot() for one in list(self.connections)])
+        self.loop.call_soon_threadsafe(self._answer_all)
+
+    def _answer_all(self) -> None:
+        for one in list(self.connections):
+            one.answer_dot()
 
     def waiting_at_dot(self) -> int:
         """Count the conversations whose dot has no answer yet."""

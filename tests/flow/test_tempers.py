@@ -8,8 +8,8 @@ import pytest
 
 from bench.gateway import Gateway
 from tests.flow.conftest import Run
-from tests.flow.mailing import copies, rows, send_mails, settled, wait_until
-from tests.flow.tempered import Tempered, tempered_running, throttling
+from tests.flow.mailing import add_tenant, copies, rows, send_mails, settled, wait_until
+from tests.flow.tempered import tempered_running, throttling
 from tests.marks import marked
 
 pytestmark = pytest.mark.anyio
@@ -23,7 +23,10 @@ async def attempts(gateway: Gateway) -> list[int]:
 
 async def held(gateway: Gateway) -> list[tuple[str, str]]:
     """What is held, and why."""
-    return [(row["lane"], row["reason"]) for row in await rows(gateway, "SELECT lane, reason FROM pace WHERE state = 'held'")]
+    return [
+        (row["lane"], row["reason"])
+        for row in await rows(gateway, "SELECT lane, reason FROM pace WHERE state = 'held'")
+    ]
 
 
 async def until_held(gateway: Gateway, *wanted: tuple[str, str]) -> None:
@@ -118,7 +121,9 @@ async def test_what_was_deferred_together_is_tried_together(run: Run) -> None:
         send_mails(gateway, 1, to=[f"{marked('to')}@example.net" for _ in range(10)])
         wait_until(lambda: server.refusals > 0, what="a deferral")
         await anyio.sleep(1)
-        (row,) = await rows(gateway, "SELECT count(DISTINCT next_attempt_at) AS places, max(attempts) AS attempts FROM delivery")
+        (row,) = await rows(
+            gateway, "SELECT count(DISTINCT next_attempt_at) AS places, max(attempts) AS attempts FROM delivery"
+        )
         assert (row["places"], row["attempts"]) == (1, 1)
         server.temper.at_dot = lambda _recipients: None
         await rows(gateway, "UPDATE delivery SET next_attempt_at = now()")
@@ -175,12 +180,6 @@ async def test_a_destination_that_hangs_keeps_nobody_elses_mail(run: Run) -> Non
         wait_until(lambda: len(server.taken) == 200 + 900, what="everybody else's mail")
 
 
-def add_tenant(gateway: Gateway) -> str:
-    import json
-
-    return str(json.loads(gateway.command("tenants", "create", "other", "--json"))["api_key"])
-
-
 def send_mails_as(gateway: Gateway, api_key: str, count: int) -> list[str]:
     """Accept mails of another tenant."""
     own, gateway.api_key = gateway.api_key, api_key
@@ -188,6 +187,3 @@ def send_mails_as(gateway: Gateway, api_key: str, count: int) -> list[str]:
         return send_mails(gateway, count)
     finally:
         gateway.api_key = own
-
-
-__all__ = ["Tempered"]

@@ -8,7 +8,9 @@ from email_gateway.mail.deliveries import COMMON_LANE, Claim, Claims, Outcome, S
 TENANT = uuid.UUID(int=1)
 
 
-def make_claims(*domains: str, tenant_id: uuid.UUID = TENANT, sender: str = "acme.example", lane: str = COMMON_LANE) -> Claims:
+def make_claims(
+    *domains: str, tenant_id: uuid.UUID = TENANT, sender: str = "acme.example", lane: str = COMMON_LANE
+) -> Claims:
     """Claims of one message to somebody at each of these domains."""
     message_id, now = uuid.uuid4(), datetime.now(UTC)
     return Claims(

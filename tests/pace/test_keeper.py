@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 
 import pytest
 
@@ -60,7 +61,13 @@ async def test_a_reply_that_speaks_of_us_holds_the_route_for_every_process(db: D
     await second.keeper.look()
     assert second.pace.lane(COMMON_LANE).is_shut
     held = (await tempers(db))[COMMON_LANE]
-    assert (held.state, held.held_by, held.stage, held.reason, held.code) == ("held", "replies", "auth", "auth_failed", 535)
+    assert (held.state, held.held_by, held.stage, held.reason, held.code) == (
+        "held",
+        "replies",
+        "auth",
+        "auth_failed",
+        535,
+    )
 
 
 async def test_one_process_of_the_fleet_probes_and_its_success_opens_the_route_for_all(db: Database) -> None:
@@ -128,7 +135,7 @@ async def test_an_operators_hold_is_not_probed_and_no_reply_ends_it(db: Database
     lane = process.pace.lane(COMMON_LANE)
     assert lane.is_shut
     assert not lane.may_probe
-    await store.hold(db, "smtp", COMMON_LANE, store.Why("auth", "auth_failed"), probe_in=store.timedelta(0), is_probe=True)
+    await store.hold(db, "smtp", COMMON_LANE, store.Why("auth", "auth_failed"), probe_in=timedelta(0), is_probe=True)
     await store.open_lane(db, "smtp", COMMON_LANE)
     assert (await tempers(db))[COMMON_LANE].held_by == "operator"
     await db.execute("DELETE FROM pace")
@@ -208,7 +215,8 @@ async def test_too_many_connections_is_a_limit_of_connections_and_no_hold(db: Da
     for turn in turns:
         await turn.__aenter__()
     process.keeper.hear(
-        turns[3], outcomes(turns[3].claims, Verdict.HELD, "too_many_connections", Scope.ROUTE, stage="connect", code=421)
+        turns[3],
+        outcomes(turns[3].claims, Verdict.HELD, "too_many_connections", Scope.ROUTE, stage="connect", code=421),
     )
     await process.keeper.look()
     assert await tempers(db) == {}
@@ -227,10 +235,9 @@ async def test_a_refused_recipient_is_no_trouble_of_the_route(db: Database) -> N
 async def test_a_process_that_was_slow_blames_nobody(db: Database) -> None:
     process = Process(db)
     for reason in ("lease_ended", "no_free_connection"):
-        await process.attempt(
-            make_claims(),
-            lambda claims, reason=reason: outcomes(claims, Verdict.HELD, reason, Scope.OURS, stage="data"),
-        )
+        turn = process.pace.stand_in_line(make_claims())
+        async with turn:
+            process.keeper.hear(turn, outcomes(turn.claims, Verdict.HELD, reason, Scope.OURS, stage="data"))
     await process.keeper.look()
     assert await tempers(db) == {}
 

@@ -3,6 +3,7 @@
 import asyncio
 from dataclasses import replace
 from datetime import UTC, datetime
+from itertools import pairwise
 
 import pytest
 
@@ -130,7 +131,7 @@ async def test_a_rate_is_kept_and_shared_among_the_workers() -> None:
     turns = [pace.stand_in_line(make_claims()) for _ in range(6)]
     await asyncio.gather(*(pass_through(turn) for turn in turns))
     starts = [turn.began or 0 for turn in turns]
-    gaps = [later - earlier for earlier, later in zip(starts, starts[1:], strict=False)]
+    gaps = [later - earlier for earlier, later in pairwise(starts)]
     assert min(gaps) >= 0.019, "50 a second for each of two"
 
 

@@ -1,6 +1,8 @@
 """One request and its answer, as handlers see them: no more than the hot path needs."""
 
+import asyncio
 import re
+from collections import Counter
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,7 +18,10 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 # 40 MB of attachments are 53.4 MiB in base64 inside JSON; the rest is for the bodies.
 MAX_BODY_BYTES = 56 * 1024 * 1024
-MAX_BODIES_IN_FLIGHT = 256 * 1024 * 1024
+# What one process holds of bodies, in all and of one tenant: with what decoding and sealing them takes it
+# stays within 512 MiB. Room is taken as bytes arrive: an announced length costs its sender nothing.
+MAX_BODIES_IN_FLIGHT = 112 * 1024 * 1024
+MAX_BODIES_OF_A_TENANT = 56 * 1024 * 1024
 MAX_PAGE = 100
 DEFAULT_PAGE = 20
 
@@ -52,21 +57,34 @@ class Reply:
 
 
 class BodyBudget:
-    """How many bytes of request bodies this process holds at the moment."""
+    """How many bytes of request bodies this process holds at the moment, in all and for each tenant.
 
-    def __init__(self, limit: int = MAX_BODIES_IN_FLIGHT) -> None:
+    `at_work` lets one large body at a time be decoded, sealed and written: that takes several times
+    its size, and small requests go on beside it.
+    """
+
+    def __init__(self, limit: int = MAX_BODIES_IN_FLIGHT, share: int = MAX_BODIES_OF_A_TENANT) -> None:
         self._limit = limit
-        self._held = 0
+        self._share = share
+        self._held: Counter[UUID | None] = Counter()
+        self._total = 0
+        self.at_work = asyncio.Semaphore(1)
 
-    def take(self, size: int) -> None:
+    def take(self, tenant_id: UUID | None, size: int) -> None:
         """Count bytes in; raises Overloaded when they would be too many."""
-        if self._held + size > self._limit:
+        if self._held[tenant_id] + size > self._share:
+            raise Overloaded("this process holds as many of your request bodies as it may: send fewer at a time")
+        if self._total + size > self._limit:
             raise Overloaded("this process holds as many request bodies as it may: try again in a second")
-        self._held += size
+        self._held[tenant_id] += size
+        self._total += size
 
-    def give_back(self, size: int) -> None:
+    def give_back(self, tenant_id: UUID | None, size: int) -> None:
         """Count bytes out."""
-        self._held -= size
+        self._held[tenant_id] -= size
+        self._total -= size
+        if not self._held[tenant_id]:
+            del self._held[tenant_id]
 
 
 @dataclass(slots=True)
@@ -94,41 +112,35 @@ class Call:
             raise RuntimeError("this route serves no tenant")
         return self.account.tenant_id
 
-    async def read_body(self) -> bytes:
-        """Return the whole body; raises TooLarge before more than the limit is held, and ClientGone."""
-        declared = self._declared_length()
-        if declared > MAX_BODY_BYTES:
+    async def read_body(self) -> bytes | bytearray:
+        """Return the whole body.
+
+        Raises TooLarge before more than the limit is held, Overloaded when there is no room for what
+        has arrived, and ClientGone.
+        """
+        if self._declared_length() > MAX_BODY_BYTES:
             raise TooLarge("the body is larger than 56 MiB")
-        self._hold(declared)
         message = await self.receive()
         if message["type"] == "http.request" and not message.get("more_body", False):
-            body: bytes = message.get("body", b"")
-            return self._checked(body)
-        chunks: list[bytes] = []
-        total = 0
+            whole: bytes = message.get("body", b"")
+            self._hold(len(whole))
+            return whole
+        body = bytearray()  # it grows in place: no second copy at the end
         while True:
             if message["type"] != "http.request":
                 raise ClientGone
             chunk: bytes = message.get("body", b"")
-            total += len(chunk)
-            if total > MAX_BODY_BYTES:
-                raise TooLarge("the body is larger than 56 MiB")
-            if total > self.held:
-                self._hold(total - self.held)
-            chunks.append(chunk)
+            self._hold(len(chunk))
+            body += chunk
             if not message.get("more_body", False):
-                return self._checked(b"".join(chunks))
+                return body
             message = await self.receive()
-
-    def _checked(self, body: bytes) -> bytes:
-        if len(body) > MAX_BODY_BYTES:
-            raise TooLarge("the body is larger than 56 MiB")
-        return body
 
     def release(self) -> None:
         """Give the bytes of the body back to the budget."""
-        self.budget.give_back(self.held)
-        self.held = 0
+        if self.held:
+            self.budget.give_back(self._holder, self.held)
+            self.held = 0
 
     def query(self) -> dict[str, str]:
         """Return the query's parameters; of a repeated one the last counts, as in the JSON."""
@@ -141,8 +153,14 @@ class Call:
         except ValueError:
             raise InvalidRequest("the query is not valid: write name=value pairs in percent-encoded UTF-8") from None
 
+    @property
+    def _holder(self) -> UUID | None:
+        return self.account.tenant_id if self.account else None
+
     def _hold(self, size: int) -> None:
-        self.budget.take(size)
+        if self.held + size > MAX_BODY_BYTES:
+            raise TooLarge("the body is larger than 56 MiB")
+        self.budget.take(self._holder, size)
         self.held += size
 
     def _declared_length(self) -> int:

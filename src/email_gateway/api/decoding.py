@@ -24,6 +24,14 @@ _TYPE = re.compile(r"Expected `(?P<kinds>[a-z| ]+)`")
 # look-behind keeps this linear: only the first backslash of a run is tried.
 _ESCAPED_NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 
+# A full batch of full messages has fewer; each string or container becomes an object of some sixty bytes,
+# each number of a file that is sent as numbers one of eight or more.
+FEW_VALUES_BYTES = 64 * 1024
+MOST_STRINGS = 200_000
+MOST_CONTAINERS = 100_000
+MOST_NUMBERS = 2_000_000
+LOOK_BYTES = 1024 * 1024
+
 WORDS = {
     "str": "a string",
     "int": "a whole number",
@@ -46,7 +54,7 @@ class BodyDecoder(Generic[T]):
     def __init__(self, kind: Any) -> None:
         self._decoder: msgspec.json.Decoder[T] = msgspec.json.Decoder(kind)
 
-    def decode(self, body: bytes | msgspec.Raw, at: str = "") -> T:
+    def decode(self, body: bytes | bytearray | msgspec.Raw, at: str = "") -> T:
         """Return the decoded body; raises InvalidRequest with a pointer that begins with `at`."""
         try:
             decoded = self._decoder.decode(body)
@@ -59,8 +67,8 @@ class BodyDecoder(Generic[T]):
         return decoded
 
 
-def check_json(headers: dict[bytes, bytes], body: bytes) -> None:
-    """Refuse what must not reach a decoder: other types, compressed bodies, and NUL in any string."""
+def check_json(headers: dict[bytes, bytes], body: bytes | bytearray) -> None:
+    """Refuse what must not reach a decoder: other types, compressed bodies, NUL in any string, and too many values."""
     kind = headers.get(b"content-type")
     if kind is not None and kind != b"application/json" and not _is_json(kind):
         raise UnsupportedMediaType("send the body as application/json")
@@ -69,8 +77,49 @@ def check_json(headers: dict[bytes, bytes], body: bytes) -> None:
     if not body:
         raise _refusal(Fault("", "send a JSON body"))
     # Raw NUL is not JSON; escaped it is, and PostgreSQL and mail refuse it.
-    if b"\\u0000" in body and _ESCAPED_NUL.search(body):
+    if _holds(body, b"\\u0000") and _ESCAPED_NUL.search(body):
         raise _refusal(Fault("", "remove U+0000 from the strings"))
+    if len(body) > FEW_VALUES_BYTES:
+        _check_values(body)
+
+
+def _holds(body: bytes | bytearray, sought: bytes) -> bool:
+    """Tell whether the octets are there, looking at a MiB at a time: each look holds up other threads."""
+    return any(
+        body.find(sought, start, start + LOOK_BYTES + len(sought)) >= 0 for start in range(0, len(body), LOOK_BYTES)
+    )
+
+
+def _check_values(body: bytes | bytearray) -> None:
+    """Refuse a body of more values than any message has, before a decoder makes an object of each.
+
+    Walks from string to string: what stands between two is counted, what stands in one is not
+    looked at. So a file in base64 is one step, and a map of a million headers ends early.
+    """
+    strings = numbers = containers = 0
+    at = 0
+    while True:
+        opening = body.find(b'"', at)
+        end = len(body) if opening < 0 else opening
+        numbers += body.count(b",", at, end)
+        containers += body.count(b"{", at, end) + body.count(b"[", at, end)
+        if strings > MOST_STRINGS or containers > MOST_CONTAINERS or numbers > MOST_NUMBERS:
+            raise _refusal(
+                Fault("", "send fewer values: files as base64, and within the limits of recipients, headers and tags")
+            )
+        if opening < 0:
+            return
+        strings += 1
+        at = _end_of_string(body, opening + 1)
+
+
+def _end_of_string(body: bytes | bytearray, at: int) -> int:
+    while (closing := body.find(b'"', at)) >= 0:
+        before = body[at:closing]
+        if (len(before) - len(before.rstrip(b"\\"))) % 2 == 0:  # an escaped one has an odd number before it
+            return closing + 1
+        at = closing + 1
+    return len(body)
 
 
 def _is_json(kind: bytes) -> bool:

@@ -5,6 +5,7 @@ happened, and the server looks over its connections once a second (`is_overdue`)
 """
 
 import asyncio
+from collections.abc import Callable
 from enum import Enum
 from typing import Any
 
@@ -29,10 +30,14 @@ class JoinedWrites:
     comes: two system calls, two packets, and a client that is woken twice.
     """
 
-    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop, linger: Callable[[], bool]
+    ) -> None:
         self._transport = transport
         self._loop = loop
+        self._linger = linger
         self._pending: list[bytes] = []
+        self._is_ended = False
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._transport, name)
@@ -44,13 +49,19 @@ class JoinedWrites:
         self._pending.append(data)
 
     def close(self) -> None:
-        """Close when everything written has been sent."""
+        """Close when everything written has been sent, and what the client is still sending has been dropped."""
         self._flush()
-        self._transport.close()
+        if self._transport.is_closing() or not self._linger():
+            self._transport.close()
+        else:
+            self._is_ended = True
+            self._transport.write_eof()  # the answer is complete; whoever reads it may stop sending
 
     def _flush(self) -> None:
         pending, self._pending = self._pending, []
-        if pending and not self._transport.is_closing():  # aborted, or lost: nobody is there to read it
+        if (
+            pending and not self._is_ended and not self._transport.is_closing()
+        ):  # aborted, or lost: nobody is there to read it
             self._transport.write(b"".join(pending))
 
 
@@ -60,23 +71,37 @@ class BoundedProtocol(HttpToolsProtocol):
     header_seconds = 10.0  # for all of them
     body_seconds = 30.0  # between two pieces of it
     write_seconds = 30.0  # without the client taking anything
+    # A body may take its time, but not for ever: what comes slower than this on average is cut off.
+    body_grace_seconds = 10.0
+    least_bytes_per_second = 8 * 1024
+    # An answer that is sent while the body still comes would be lost in the reset of a connection that is
+    # closed with octets unread. So they are read on and dropped, for so long and up to so many.
+    linger_seconds = 5.0
+    linger_bytes = 64 * 1024 * 1024
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._reading = _Reading.HEADERS
         self._since = self.loop.time()
         self._header_bytes = 0
+        self._body_began = self._since
+        self._body_bytes = 0
         self._write_paused_at: float | None = None
+        self._lingering: int | None = None  # octets that may still be dropped
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin to serve a client."""
         super().connection_made(transport)
-        self.transport = JoinedWrites(transport, self.loop)  # type: ignore[assignment]  # as far as uvicorn uses one
+        self.transport = JoinedWrites(transport, self.loop, self._linger)  # type: ignore[assignment]  # as far as uvicorn uses one
 
     def data_received(self, data: bytes) -> None:
         """Feed the parser, counting what comes before a request's headers are complete."""
+        if self._lingering is not None:
+            self._drop(data)
+            return
         if self._reading is _Reading.BODY:
             self._since = self.loop.time()
+            self._body_bytes += len(data)
         elif self._reading is _Reading.NOTHING and not self._is_answering():
             self._begin_headers()
         self._header_bytes = self._header_bytes + len(data) if self._reading is _Reading.HEADERS else 0
@@ -98,7 +123,8 @@ class BoundedProtocol(HttpToolsProtocol):
             self._refuse(431)
             return
         self._reading = _Reading.BODY
-        self._since = self.loop.time()
+        self._since = self._body_began = self.loop.time()
+        self._body_bytes = 0
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
@@ -135,7 +161,10 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._reading is _Reading.HEADERS:
             return now - self._since > self.header_seconds
         # A body that nobody reads at the moment is late through us.
-        return self._reading is _Reading.BODY and not self.flow.read_paused and now - self._since > self.body_seconds
+        if self._reading is not _Reading.BODY or self.flow.read_paused:
+            return False
+        beyond_grace = now - self._body_began - self.body_grace_seconds
+        return now - self._since > self.body_seconds or self._body_bytes < beyond_grace * self.least_bytes_per_second
 
     def cut_off(self) -> None:
         """End an overdue connection, with a 408 where no answer has begun."""
@@ -145,6 +174,21 @@ class BoundedProtocol(HttpToolsProtocol):
             self.transport.close()  # nothing was ever asked
         else:
             self._refuse(408)
+
+    def _linger(self) -> bool:
+        """Begin to drop what still comes, where a body is on its way; False where the connection may close."""
+        if self._reading is not _Reading.BODY or self._lingering is not None:
+            return False
+        self._lingering = self.linger_bytes
+        self.flow.resume_reading()
+        self.loop.call_later(self.linger_seconds, self.transport.abort)  # a no-op once the client has gone
+        return True
+
+    def _drop(self, data: bytes) -> None:
+        assert self._lingering is not None
+        self._lingering -= len(data)
+        if self._lingering < 0:
+            self.transport.abort()
 
     def send_400_response(self, _msg: str) -> None:
         """Answer what is no HTTP with a problem instead of a line of text."""

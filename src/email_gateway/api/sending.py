@@ -19,6 +19,7 @@ from email_gateway.vault.tenant_keys import TenantKeys
 
 # Above this, decoding and sealing would hold up every other request of this process.
 OFF_LOOP_BYTES = 64 * 1024
+Prepare = Callable[[TenantKeys, bytes | bytearray], tuple[list[NewMessage], bytes]]
 REPLAYED = ((b"idempotency-replayed", b"true"),)
 
 _IDEMPOTENCY_KEY = re.compile(rb"[\x20-\x7e]{1,256}")
@@ -41,18 +42,18 @@ async def send_batch(context: ApiContext, call: Call) -> Reply:
     return await _accept(context, call, _prepare_permissive if mode == b"permissive" else _prepare_strict)
 
 
-async def _accept(
-    context: ApiContext, call: Call, prepare: Callable[[TenantKeys, bytes], tuple[list[NewMessage], bytes]]
-) -> Reply:
+async def _accept(context: ApiContext, call: Call, prepare: Prepare) -> Reply:
     key = _idempotency_key(call.headers)
     body = await call.read_body()
     keys = await context.keyring.tenant(call.tenant_id)
     with keys.uses:
-        if len(body) > OFF_LOOP_BYTES:
-            request = await asyncio.to_thread(_new_request, keys, call.headers, body, key, prepare)
-        else:
+        if len(body) <= OFF_LOOP_BYTES:
             request = _new_request(keys, call.headers, body, key, prepare)
-        accepted = await context.acceptor.accept(request)
+            accepted = await context.acceptor.accept(request)
+        else:
+            async with call.budget.at_work:
+                request = await asyncio.to_thread(_new_request, keys, call.headers, body, key, prepare)
+                accepted = await context.acceptor.accept(request)
     if accepted.is_replay:
         return Reply(202, accepted.response, REPLAYED)
     ACCEPTED.inc(len(request.messages))
@@ -62,9 +63,9 @@ async def _accept(
 def _new_request(
     keys: TenantKeys,
     headers: dict[bytes, bytes],
-    body: bytes,
+    body: bytes | bytearray,
     key: bytes | None,
-    prepare: Callable[[TenantKeys, bytes], tuple[list[NewMessage], bytes]],
+    prepare: Prepare,
 ) -> NewRequest:
     check_json(headers, body)
     messages, response = prepare(keys, body)
@@ -76,12 +77,12 @@ def _new_request(
     )
 
 
-def _prepare_one(keys: TenantKeys, body: bytes) -> tuple[list[NewMessage], bytes]:
+def _prepare_one(keys: TenantKeys, body: bytes | bytearray) -> tuple[list[NewMessage], bytes]:
     message = seal(draft(_EMAIL.decode(body)), keys)
     return [message], b'{"id":"%s"}' % str(message.message_id).encode()
 
 
-def _prepare_strict(keys: TenantKeys, body: bytes) -> tuple[list[NewMessage], bytes]:
+def _prepare_strict(keys: TenantKeys, body: bytes | bytearray) -> tuple[list[NewMessage], bytes]:
     decoded = _BATCH.decode(body)
     at, emails = ("", decoded) if isinstance(decoded, list) else ("/emails", decoded.emails)
     _check_count(len(emails), at)
@@ -97,7 +98,7 @@ def _prepare_strict(keys: TenantKeys, body: bytes) -> tuple[list[NewMessage], by
     return _seal_all(drafts, keys, [])
 
 
-def _prepare_permissive(keys: TenantKeys, body: bytes) -> tuple[list[NewMessage], bytes]:
+def _prepare_permissive(keys: TenantKeys, body: bytes | bytearray) -> tuple[list[NewMessage], bytes]:
     decoded = _RAW_BATCH.decode(body)
     at, raws = ("", decoded) if isinstance(decoded, list) else ("/emails", decoded.emails)
     _check_count(len(raws), at)

@@ -64,7 +64,7 @@ async def masked_face(context: DashboardContext, tenant_id: UUID, message_id: UU
 
 async def clear_face(context: DashboardContext, message: StoredMessage) -> Face:
     """Return who wrote to whom about what, in clear; never the body. The caller has recorded it."""
-    content = await open_content(context, message.tenant_id, message.message_id, message.sealed_content)
+    content = await open_content(context, message.tenant_id, message.message_id, message.whole_content)
     more = list(_more(content))
     if message.sealed_tax_id is not None:
         tax_id = await open_sealed(

@@ -21,7 +21,6 @@ from email_gateway.observe import get_logger
 log = get_logger(__name__)
 
 
-
 class SmtpTransport:
     """Hands mail to a smarthost, each message in one transaction with all its recipients.
 

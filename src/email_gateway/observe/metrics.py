@@ -25,10 +25,14 @@ RESCUED = Counter(
     "email_gateway_rescued", "Deliveries taken back from a worker whose claim ran out.", registry=REGISTRY
 )
 DOUBTS_HELD = Counter(
-    "email_gateway_doubts_held", "Deliveries in doubt that wait for an operator instead of going again.", registry=REGISTRY
+    "email_gateway_doubts_held",
+    "Deliveries in doubt that wait for an operator instead of going again.",
+    registry=REGISTRY,
 )
 SUSPECTS_DEAD = Counter(
-    "email_gateway_worker_lost", "Deliveries put aside because workers died while composing them alone.", registry=REGISTRY
+    "email_gateway_worker_lost",
+    "Deliveries put aside because workers died while composing them alone.",
+    registry=REGISTRY,
 )
 LATE_RESULTS = Counter("email_gateway_late_results", "Results that came after their claim was lost.", registry=REGISTRY)
 UNWRITTEN = Gauge(

@@ -96,11 +96,10 @@ class Keeper:
 
     def _slow(self, turn: Turn, lane: Lane, outcome: Outcome, now: float) -> None:
         began = turn.began or now
-        if lane.temper is not None and lane.temper.slowed_for is not None:
-            if began <= now - (lane.temper.slowed_for + now - lane.read_at):
-                return  # it was on its way when the last refusal came
-        lane_rate = lane.rate(now)
-        rate = refused_rate(lane_rate, lane.taken_lately(now) * self._pace.workers)
+        refused_for = lane.refused_for(now)
+        if refused_for is not None and began <= now - refused_for:
+            return  # it was on its way when the last refusal came
+        rate = refused_rate(lane.rate(now), lane.taken_lately(now) * self._pace.workers)
         log.warning("route_slowed", route=self._pace.route, lane=lane.name, rate=round(rate, 3), reason=outcome.reason)
         why = _why(outcome)
         lane.use(_temper(lane, why, state="slowed", rate=rate, slowed_for=0.0), now)
@@ -125,8 +124,7 @@ class Keeper:
         before = lane.temper
         lane.use(
             _temper(lane, why, state="held", rate=before.rate if before else None,
-                    slowed_for=before.slowed_for + now - lane.read_at if before and before.slowed_for else None,
-                    probes=probes),
+                    slowed_for=lane.refused_for(now), probes=probes),
             now,
         )  # fmt: skip
         lane.window = 1 if lane.name == COMMON_LANE else lane.window
@@ -184,7 +182,7 @@ class Keeper:
 
     async def _take_probe(self, temper: Temper) -> None:
         lane = self._pace.lane(temper.lane)
-        if lane.may_probe or lane.active and temper.lane in _probing(lane):
+        if lane.may_probe or temper.lane in _probing(lane):
             return
         if await store.lease_probe(self._db, self._pace.route, temper.lane, for_=PROBE_LEASE):
             if self._prepare is not None and temper.reason is not None:

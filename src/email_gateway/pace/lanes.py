@@ -36,7 +36,9 @@ class Lane:
     paused_until: float = 0.0  # after a refusal
     was_limited: bool = False  # whether the rate made anybody wait lately
     narrowed_at: float | None = None
-    taken: deque[tuple[float, int]] = field(default_factory=deque)  # recipients that the server took, of the last second
+    taken: deque[tuple[float, int]] = field(
+        default_factory=deque
+    )  # recipients that the server took, of the last second
 
     @property
     def is_held(self) -> bool:
@@ -63,13 +65,20 @@ class Lane:
 
     def rate(self, now: float) -> float | None:
         """Return the fleet's rate at this moment, in recipients a second; None without a limit."""
-        if self.temper is None or self.temper.rate is None or self.temper.slowed_for is None:
+        refused_for = self.refused_for(now)
+        if self.temper is None or self.temper.rate is None or refused_for is None:
             return None
-        return allowed_rate(self.temper.rate, self.temper.slowed_for + now - self.read_at)
+        return allowed_rate(self.temper.rate, refused_for)
+
+    def refused_for(self, now: float) -> float | None:
+        """Return for how many seconds nothing has been refused for its rate; None where nothing ever was."""
+        if self.temper is None or self.temper.slowed_for is None:
+            return None
+        return self.temper.slowed_for + now - self.read_at
 
     def use(self, temper: Temper | None, now: float) -> None:
         """Take over what the fleet knows; a refusal that was news to this process makes it pause."""
-        before = self.temper.slowed_for + now - self.read_at if self.temper and self.temper.slowed_for else None
+        before = self.refused_for(now)
         self.temper, self.read_at = temper, now
         if temper is None or not temper.is_held:
             self.may_probe = False

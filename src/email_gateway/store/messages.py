@@ -20,6 +20,10 @@ from email_gateway.store.queries import load
 
 SQL = load("messages")
 
+# A list brings no content larger than this with it; one message brings its own, whatever its size.
+LISTED_CONTENT = 64 * 1024
+LARGEST_CONTENT = 2**31 - 1
+
 IDEMPOTENCY_WINDOW = timedelta(hours=24)
 PRUNE_BATCH = 5_000
 GROUP_BYTES = 8 * 1024 * 1024
@@ -108,7 +112,10 @@ class StoredDelivery:
 
 @dataclass(frozen=True, slots=True)
 class StoredMessage:
-    """A message as it is kept, with its deliveries and tags; the content is still sealed."""
+    """A message as it is kept, with its deliveries and tags; the content is still sealed.
+
+    `sealed_content` is None for a large one of a list: `get_sealed_content` reads it when it is needed.
+    """
 
     tenant_id: UUID
     message_id: UUID
@@ -117,10 +124,16 @@ class StoredMessage:
     sender_domain: str
     size: int
     attachment_count: int
-    sealed_content: bytes
+    sealed_content: bytes | None
     sealed_tax_id: bytes | None
     deliveries: tuple[StoredDelivery, ...]
     tags: tuple[tuple[str, str], ...]
+
+    @property
+    def whole_content(self) -> bytes:
+        """The sealed content of a message that was read by itself."""
+        assert self.sealed_content is not None
+        return self.sealed_content
 
 
 @dataclass(frozen=True, slots=True)
@@ -295,7 +308,7 @@ async def prune_idempotency_keys(db: Queries) -> None:
 
 async def get_message(db: Queries, tenant_id: UUID, message_id: UUID) -> StoredMessage:
     """Return one message of the tenant; raises NotFound, also for another tenant's."""
-    found = await _complete(db, tenant_id, await db.fetch(SQL.find_messages, tenant_id, [message_id]))
+    found = await _complete(db, tenant_id, await db.fetch(SQL.find_messages, tenant_id, [message_id], LARGEST_CONTENT))
     if not found:
         raise NotFound("no such email")
     return found[0]
@@ -304,9 +317,9 @@ async def get_message(db: Queries, tenant_id: UUID, message_id: UUID) -> StoredM
 async def list_messages(db: Queries, tenant_id: UUID, page: Page) -> tuple[list[StoredMessage], bool]:
     """Return a page of the tenant's messages, newest first, and whether there are more."""
     if page.before is not None:
-        rows = await db.fetch(SQL.list_messages_before, tenant_id, page.before, page.limit + 1)
+        rows = await db.fetch(SQL.list_messages_before, tenant_id, page.before, page.limit + 1, LISTED_CONTENT)
     else:
-        rows = await db.fetch(SQL.list_messages_after, tenant_id, page.after, page.limit + 1)
+        rows = await db.fetch(SQL.list_messages_after, tenant_id, page.after, page.limit + 1, LISTED_CONTENT)
     kept, has_more = _cut(rows, page)
     return await _complete(db, tenant_id, kept), has_more
 
@@ -319,7 +332,7 @@ async def search_messages(
     cursor = page.after if page.before is None else page.before
     rows, has_more = _cut(await db.fetch(sql, tenant_id, field, index_key_id, value, cursor, page.limit + 1), page)
     ids = [row["message_id"] for row in rows]
-    return await _complete(db, tenant_id, await db.fetch(SQL.find_messages, tenant_id, ids)), has_more
+    return await _complete(db, tenant_id, await db.fetch(SQL.find_messages, tenant_id, ids, LISTED_CONTENT)), has_more
 
 
 async def list_events(db: Queries, tenant_id: UUID, message_id: UUID) -> list[StoredEvent]:

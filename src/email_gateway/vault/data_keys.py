@@ -161,7 +161,7 @@ class IndexKey:
         mac.update(b"\2\0\0\0\0\0\0\0\1\0\0\0\0\0\0\0%c%b%b" % (kind, LE64.pack(len(canonical)), canonical))
         return mac.finalize()[:BLIND_BYTES]
 
-    def fingerprint(self, body: bytes) -> bytes:
+    def fingerprint(self, body: bytes | bytearray) -> bytes:
         """Return 32 bytes that are equal for equal request bodies; a plain hash would give away a CPF."""
         mac = (self._hmacs.get(IDEMPOTENCY_BODY) or self._hmac(IDEMPOTENCY_BODY)).copy()
         mac.update(body)

@@ -88,10 +88,10 @@ class TenantKeys:
             for key in self.index_keys
         )
 
-    def fingerprint(self, body: bytes) -> bytes:
+    def fingerprint(self, body: bytes | bytearray) -> bytes:
         """Return 32 bytes that are equal for equal request bodies of this tenant."""
         return self.index_key.fingerprint(body)
 
-    def idempotency_keys(self, key: bytes, body: bytes) -> tuple[tuple[bytes, bytes], ...]:
+    def idempotency_keys(self, key: bytes, body: bytes | bytearray) -> tuple[tuple[bytes, bytes], ...]:
         """Return the HMACs of an Idempotency-Key and of the body that it came with, under every index key."""
         return tuple((each.blind(IDEMPOTENCY_KEY, 0, key), each.fingerprint(body)) for each in self.index_keys)

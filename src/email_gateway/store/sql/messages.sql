@@ -66,19 +66,22 @@ FROM unnest($1::uuid[], $2::uuid[], $3::smallint[], $4::uuid[], $5::bytea[], $6:
 
 -- name: find_messages
 -- The messages of these ids, for one tenant.
-SELECT tenant_id, message_id, created_at, expires_at, sender_domain, size, attachment_count, sealed_content, sealed_tax_id
+SELECT tenant_id, message_id, created_at, expires_at, sender_domain, size, attachment_count,
+       CASE WHEN octet_length(sealed_content) <= $3 THEN sealed_content END AS sealed_content, sealed_tax_id
 FROM message WHERE tenant_id = $1 AND message_id = ANY ($2::uuid[])
 ORDER BY message_id DESC
 
 -- name: list_messages_after
--- One page towards older messages; ids are ordered by time.
-SELECT tenant_id, message_id, created_at, expires_at, sender_domain, size, attachment_count, sealed_content, sealed_tax_id
+-- One page towards older messages; ids are ordered by time. Large contents stay behind.
+SELECT tenant_id, message_id, created_at, expires_at, sender_domain, size, attachment_count,
+       CASE WHEN octet_length(sealed_content) <= $4 THEN sealed_content END AS sealed_content, sealed_tax_id
 FROM message WHERE tenant_id = $1 AND ($2::uuid IS NULL OR message_id < $2)
 ORDER BY message_id DESC LIMIT $3
 
 -- name: list_messages_before
 -- One page towards newer messages; the caller turns it round.
-SELECT tenant_id, message_id, created_at, expires_at, sender_domain, size, attachment_count, sealed_content, sealed_tax_id
+SELECT tenant_id, message_id, created_at, expires_at, sender_domain, size, attachment_count,
+       CASE WHEN octet_length(sealed_content) <= $4 THEN sealed_content END AS sealed_content, sealed_tax_id
 FROM message WHERE tenant_id = $1 AND message_id > $2
 ORDER BY message_id ASC LIMIT $3
 
