@@ -20,8 +20,8 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 MAX_BODY_BYTES = 56 * 1024 * 1024
 # What one process holds of bodies, in all and of one tenant: with what decoding and sealing them takes it
 # stays within 512 MiB. Room is taken as bytes arrive: an announced length costs its sender nothing.
-MAX_BODIES_IN_FLIGHT = 112 * 1024 * 1024
-MAX_BODIES_OF_A_TENANT = 56 * 1024 * 1024
+MAX_BODIES_IN_FLIGHT = 128 * 1024 * 1024
+MAX_BODIES_OF_A_TENANT = 64 * 1024 * 1024
 MAX_PAGE = 100
 DEFAULT_PAGE = 20
 

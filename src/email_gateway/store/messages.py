@@ -27,6 +27,7 @@ LARGEST_CONTENT = 2**31 - 1
 IDEMPOTENCY_WINDOW = timedelta(hours=24)
 PRUNE_BATCH = 5_000
 GROUP_BYTES = 8 * 1024 * 1024
+LARGE_REQUEST_BYTES = 256 * 1024
 # A message counts for at least this much, so that a group ends at 500 of them.
 LEAST_MESSAGE_BYTES = GROUP_BYTES // 500
 
@@ -166,9 +167,12 @@ class Acceptor:
 
     def __init__(self, db: Database) -> None:
         self._db = db
-        self._group = GroupCommit[NewRequest, Accepted](
-            self._commit, weigh=lambda request: request.weight, max_weight=GROUP_BYTES
-        )
+        self._small, self._large = (
+            GroupCommit[NewRequest, Accepted](
+                self._commit, weigh=lambda request: request.weight, max_weight=GROUP_BYTES
+            )
+            for _ in range(2)
+        )  # the commit of a large one takes long: small ones do not wait behind it
 
     async def accept(self, request: NewRequest) -> Accepted:
         """Store the request's messages and return after COMMIT (contract C1).
@@ -179,7 +183,8 @@ class Acceptor:
         be in flight is for the caller to bound: it holds the request's body all the while.
         """
         try:
-            return await self._group.submit(request)
+            group = self._large if request.weight > LARGE_REQUEST_BYTES else self._small
+            return await group.submit(request)
         except LockTimeout:
             if request.idempotency:
                 raise IdempotencyInFlight("a request with this Idempotency-Key is still being stored") from None
@@ -187,7 +192,8 @@ class Acceptor:
 
     async def close(self) -> None:
         """Refuse new requests and wait for those under way."""
-        await self._group.close()
+        await self._small.close()
+        await self._large.close()
 
     async def _commit(self, group: list[NewRequest]) -> Sequence[Accepted | Exception]:
         if not any(request.idempotency or _has_children(request) for request in group):
