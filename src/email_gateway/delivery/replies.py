@@ -184,10 +184,10 @@ def explain(stage: Stage, reply: Reply) -> str:
         if said in AT_AUTH:
             return said
         return "auth_unavailable" if reply.is_transient else "auth_failed"
-    reason = _as_heard_at(stage, said or _find_by_code(stage, reply, words))
-    if reply.is_closing and (reason not in REASONS or not _is_about_us(reason)):
-        return "service_closing"
-    return reason
+    reason = said or _find_by_code(stage, reply, words)
+    if reply.is_closing:
+        return reason if reason in REASONS and _is_about_us(reason) else "service_closing"
+    return _as_heard_at(stage, reason)
 
 
 def _find_by_code(stage: Stage, reply: Reply, words: str) -> str:
