@@ -71,7 +71,7 @@ async def test_required_tls_refuses_a_certificate_that_proves_nothing(authority:
     }[kind]()
     server = SmtpServer(tls=context, users=USERS)
     outcome = await send_to(server, "required", user=LOGIN, trust=authority.trust())
-    assert (outcome.verdict, outcome.stage, outcome.reason) == (Verdict.DEFERRED, "starttls", "certificate_invalid")
+    assert (outcome.verdict, outcome.stage, outcome.reason) == (Verdict.HELD, "starttls", "certificate_invalid")
     assert_nothing_in_clear(server)
 
 
@@ -96,7 +96,7 @@ async def test_required_tls_sends_nothing_where_starttls_is_stripped_or_refused(
     offered = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER) if script else None
     server = SmtpServer(script=script, tls=offered, users=USERS)
     outcome = await send_to(server, "required", user=LOGIN)
-    assert (outcome.verdict, outcome.stage) == (Verdict.DEFERRED, "starttls")
+    assert (outcome.verdict, outcome.stage) == (Verdict.HELD, "starttls")
     assert outcome.reason == ("tls_refused" if script else "tls_not_offered")
     assert_nothing_in_clear(server)
 
@@ -108,7 +108,7 @@ async def test_opportunistic_tls_goes_on_in_clear_without_credentials_and_stops_
     assert (await send_to(without, "opportunistic")).verdict is Verdict.DELIVERED
     with_credentials = SmtpServer(script=script, tls=offered, users=USERS)
     outcome = await send_to(with_credentials, "opportunistic", user=LOGIN)
-    assert (outcome.verdict, outcome.stage, outcome.reason) == (Verdict.DEFERRED, "auth", "tls_not_offered")
+    assert (outcome.verdict, outcome.stage, outcome.reason) == (Verdict.HELD, "auth", "tls_not_offered")
     assert_nothing_in_clear(with_credentials)
 
 
@@ -129,7 +129,7 @@ async def test_a_handshake_that_fails_is_followed_by_a_connection_in_clear_when_
 async def test_a_handshake_that_fails_ends_the_attempt_otherwise(tls: str, user: str) -> None:
     server = SmtpServer(tls=broken_context(), users=USERS)
     outcome = await send_to(server, tls, user=user)
-    assert (outcome.verdict, outcome.stage, outcome.reason) == (Verdict.DEFERRED, "starttls", "tls_failed")
+    assert (outcome.verdict, outcome.stage, outcome.reason) == (Verdict.HELD, "starttls", "tls_failed")
     assert server.connections == 1
     assert_nothing_in_clear(server)
 
@@ -141,7 +141,7 @@ async def test_octets_in_clear_behind_the_answer_to_starttls_abort_the_session(
 ) -> None:
     server = SmtpServer(script={"STARTTLS": Say(b"220 go ahead\r\n" + injected)}, tls=authority.server(), users=USERS)
     outcome = await send_to(server, tls, user=LOGIN, trust=authority.trust())
-    assert (outcome.verdict, outcome.stage, outcome.reason) == (Verdict.DEFERRED, "starttls", "protocol_error")
+    assert (outcome.verdict, outcome.stage, outcome.reason) == (Verdict.HELD, "starttls", "protocol_error")
     assert server.connections == 1
     assert_nothing_in_clear(server)
 
@@ -172,7 +172,7 @@ async def test_a_wrong_password_is_our_trouble_and_its_answer_is_not_kept(
 ) -> None:
     server = SmtpServer(tls=authority.server(), users={"user": "other"})
     outcome = await send_to(server, "required", user=LOGIN, trust=authority.trust())
-    assert (outcome.verdict, outcome.stage, outcome.reason) == (Verdict.DEFERRED, "auth", "auth_failed")
+    assert (outcome.verdict, outcome.stage, outcome.reason) == (Verdict.HELD, "auth", "auth_failed")
     assert (outcome.code, outcome.enhanced) == (535, "5.7.8")
     assert "user" not in (outcome.reply or "")
     printed = "".join(capsys.readouterr())
@@ -183,7 +183,7 @@ async def test_a_wrong_password_is_our_trouble_and_its_answer_is_not_kept(
 async def test_a_server_without_a_way_to_log_in_gets_no_mail() -> None:
     server = SmtpServer(users=USERS, mechanisms="GSSAPI")
     outcome = await send_to(server, "none", user=LOGIN)
-    assert (outcome.verdict, outcome.stage, outcome.reason) == (Verdict.DEFERRED, "auth", "auth_not_offered")
+    assert (outcome.verdict, outcome.stage, outcome.reason) == (Verdict.HELD, "auth", "auth_not_offered")
 
 
 async def test_credentials_changed_meanwhile_serve_the_next_connection() -> None:
@@ -224,7 +224,7 @@ async def test_a_handshake_that_hangs_times_out(authority: Authority) -> None:
         )
         (outcome,) = await transport.send(outgoing(), Recorder())
         await transport.close()
-    assert (outcome.verdict, outcome.stage, outcome.reason) == (Verdict.DEFERRED, "starttls", "timeout")
+    assert (outcome.verdict, outcome.stage, outcome.reason) == (Verdict.HELD, "starttls", "timeout")
 
 
 @pytest.mark.parametrize(

@@ -158,7 +158,7 @@ async def test_an_address_that_could_end_its_command_is_never_sent(address: str)
     assert [(o.verdict, o.reason) for o in outcomes] == [
         (Verdict.BOUNCED, "address_invalid"), (Verdict.DELIVERED, "accepted")
     ]  # fmt: skip
-    assert (as_sender.verdict, as_sender.reason) == (Verdict.DEFERRED, "address_invalid")
+    assert (as_sender.verdict, as_sender.reason) == (Verdict.HELD, "address_invalid")
     assert [heard.line for heard in server.heard if heard.line.startswith(b"RCPT")] == [b"RCPT TO:<good@example.net>"]
 
 
@@ -188,13 +188,13 @@ async def test_a_kept_connection_that_dies_at_its_first_command_is_replaced_with
     assert server.connections == 2
 
 
-async def test_a_server_that_is_not_there_defers() -> None:
+async def test_a_server_that_is_not_there_holds_the_mail() -> None:
     server = SmtpServer()
     async with server:
         pass
     async with transport_to(server) as transport:
         (outcome,) = await transport.send(outgoing(), Recorder())
-    assert (outcome.verdict, outcome.stage, outcome.reason) == (Verdict.DEFERRED, "connect", "connect_failed")
+    assert (outcome.verdict, outcome.stage, outcome.reason) == (Verdict.HELD, "connect", "connect_failed")
 
 
 async def test_no_outcome_and_no_mail_shows_its_values_in_a_repr() -> None:

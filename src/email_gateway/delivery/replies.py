@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from email_gateway.delivery.phrases import find_after_codes, find_before_codes, words_of
-from email_gateway.delivery.reasons import PASSING, REASONS, hardness_of
+from email_gateway.delivery.reasons import PASSING, REASONS, THROTTLES, hardness_of
 from email_gateway.delivery.reply_parser import Reply
 from email_gateway.mail.deliveries import Hardness, Scope, Verdict
 
@@ -161,7 +161,7 @@ def rule_failure(stage: Stage, reason: str) -> Ruling:
         # The server may have taken the message and said so (RFC 1047).
         return Ruling(Verdict.IN_DOUBT, reason, Scope.ROUTE, Hardness.SOFT)
     if reason == "address_invalid" and stage is Stage.MAIL:
-        return Ruling(Verdict.HELD, "sender_refused", Scope.SENDER, Hardness.SOFT)
+        return Ruling(Verdict.HELD, reason, Scope.SENDER, Hardness.SOFT)
     if reason in ("address_invalid", "smtputf8_not_offered", "message_too_large"):
         scope = REASONS[reason].scope or Scope.MESSAGE
         return Ruling(Verdict.BOUNCED, reason, scope, Hardness.SOFT)
@@ -182,10 +182,11 @@ def explain(stage: Stage, reply: Reply) -> str:
         if said in AT_AUTH:
             return said
         return "auth_unavailable" if reply.is_transient else "auth_failed"
-    reason = _as_heard_at(stage, said or _find_by_code(stage, reply, words))
-    if reply.is_closing and (reason not in REASONS or not _is_about_us(reason)):
-        return "service_closing"
-    return reason
+    reason = said or _find_by_code(stage, reply, words)
+    if reply.is_closing:
+        says_more = reason in THROTTLES or REASONS[reason].scope in (Scope.OURS, Scope.SENDER)
+        return reason if says_more else "service_closing"
+    return _as_heard_at(stage, reason)
 
 
 def _find_by_code(stage: Stage, reply: Reply, words: str) -> str:
@@ -221,10 +222,6 @@ def _as_heard_at(stage: Stage, reason: str) -> str:
     if REASONS[reason].scope is Scope.RECIPIENT and reason not in PASSING:
         return "sender_refused" if stage is Stage.MAIL else "refused"
     return reason
-
-
-def _is_about_us(reason: str) -> bool:
-    return reason != "too_many_recipients" and REASONS[reason].scope in (Scope.ROUTE, Scope.OURS, Scope.SENDER)
 
 
 def _scope(stage: Stage, reason: str, *, is_permanent: bool) -> Scope:
