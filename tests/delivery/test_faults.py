@@ -20,7 +20,7 @@ GARBAGE = Say(b"\x16\x03\x01 what\r\n")
 QUIRKS: dict[str, Behaviour] = {
     "hang": HANG, "drop": DROP, "421": GOODBYE, "4xx": SOFT, "5xx": HARD, "garbage": GARBAGE
 }  # fmt: skip
-REASONS = {"hang": "timeout", "drop": "connection_lost", "421": "server_unavailable", "garbage": "protocol_error"}
+REASONS = {"hang": "timeout", "drop": "connection_lost", "421": "service_closing", "garbage": "protocol_error"}
 
 
 @pytest.fixture(scope="module")
@@ -42,8 +42,8 @@ def verdict_of(verb: str, quirk: str) -> Verdict:
         return Verdict.BOUNCED
     if verb == "DOT" and quirk in ("hang", "drop", "garbage"):
         return Verdict.IN_DOUBT  # nobody can know whether it was taken
-    if verb in ("CONNECT", "EHLO", "STARTTLS", "AUTH", "MAIL", "RSET") or quirk == "421":
-        return Verdict.HELD  # it speaks of the route: no mail's attempt is burnt
+    if quirk == "421" or verb not in ("RCPT", "DATA", "DOT"):
+        return Verdict.HELD  # it is about the route or us, and costs no attempt
     return Verdict.DEFERRED
 
 
@@ -65,9 +65,7 @@ async def test_whatever_happens_at_a_verb_no_mail_is_lost_or_doubled(
     assert recorder.is_past_dot == (verb in ("DOT", "QUIT"))
     if verb != "QUIT":
         assert outcome.stage == verb.lower()
-        # What is said to a login is cut down to its code, and the word with it.
-        said = "service_closing" if (verb, quirk) == ("AUTH", "421") else REASONS.get(quirk, outcome.reason)
-        assert outcome.reason == said
+        assert outcome.reason == REASONS.get(quirk, outcome.reason)
         assert outcome.code == {"421": 421, "4xx": 450, "5xx": 550}.get(quirk)
 
 
@@ -91,14 +89,12 @@ async def test_whatever_happens_at_a_verb_no_mail_is_lost_or_doubled(
         ("RCPT", b"550 \x00\xff\r\n250 "),
     ],
 )
-async def test_nonsense_before_the_dot_defers(verb: str, octets: bytes) -> None:
+async def test_nonsense_before_the_dot_sends_nothing_and_bounces_nobody(verb: str, octets: bytes) -> None:
     recorder = Recorder()
     async with SmtpServer(script={verb: Say(octets)}) as server, transport_to(server) as transport:
         (outcome,) = await transport.send(outgoing(), recorder)
-    # Nonsense to a mail may be that mail's doing: its attempt counts, or it would hold the route for ever.
-    is_about_the_mail = verb in ("RCPT", "DATA")
-    assert outcome.verdict is (Verdict.DEFERRED if is_about_the_mail else Verdict.HELD)
-    assert outcome.reason == "protocol_error"
+    verdict = Verdict.DEFERRED if verb in ("RCPT", "DATA") else Verdict.HELD
+    assert (outcome.verdict, outcome.reason) == (verdict, "protocol_error")
     assert not recorder.is_past_dot
 
 
@@ -162,15 +158,21 @@ async def test_the_whole_attempt_has_an_end() -> None:
     assert (outcome.verdict, outcome.stage, outcome.reason) == (Verdict.DEFERRED, "rcpt", "timeout")
 
 
-@pytest.mark.parametrize("quirk", [DROP, Say(b"552 5.3.4 too large\r\n", close=True), GOODBYE])
-async def test_a_server_that_gives_up_while_the_body_comes_gets_no_dot(quirk: Quirk | Say) -> None:
+@pytest.mark.parametrize(
+    ("quirk", "verdict"),
+    [
+        (DROP, Verdict.DEFERRED),
+        (Say(b"552 5.3.4 too large\r\n", close=True), Verdict.BOUNCED),
+        (GOODBYE, Verdict.HELD),
+    ],
+)
+async def test_a_server_that_gives_up_while_the_body_comes_gets_no_dot(quirk: Quirk | Say, verdict: Verdict) -> None:
     raw = RAW + (b"x" * 70 + b"\r\n") * 200_000
     recorder = Recorder()
     server = SmtpServer(script={"BODY": quirk}, keywords=())
     async with server, transport_to(server) as transport:
         (outcome,) = await transport.send(outgoing(raw=raw), recorder)
-    verdicts = {DROP: Verdict.DEFERRED, GOODBYE: Verdict.HELD}
-    assert (outcome.verdict, outcome.stage) == (verdicts.get(quirk, Verdict.BOUNCED), "data")
+    assert (outcome.verdict, outcome.stage) == (verdict, "data")
     assert not recorder.is_past_dot
 
 
@@ -206,8 +208,8 @@ async def test_the_end_of_the_attempt_cuts_no_answer_to_the_dot_short() -> None:
 async def test_a_connection_that_said_421_is_left_though_it_stays_open(verb: str) -> None:
     server = SmtpServer(script={verb: [Say(b"421 4.3.2 closing\r\n")]})
     async with server, transport_to(server) as transport:
-        (deferred,) = await transport.send(outgoing(), Recorder())
+        (held,) = await transport.send(outgoing(), Recorder())
         (delivered,) = await transport.send(outgoing(), Recorder())
-    assert (deferred.verdict, deferred.reason) == (Verdict.HELD, "server_unavailable")
+    assert (held.verdict, held.reason) == (Verdict.HELD, "service_closing")
     assert delivered.verdict is Verdict.DELIVERED
     assert server.connections == 2

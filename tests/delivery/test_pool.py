@@ -57,7 +57,7 @@ async def test_a_quit_that_hangs_keeps_nobody_waiting_for_the_mail() -> None:
     assert len(server.receipts) == 3
 
 
-async def test_who_finds_no_connection_free_is_deferred_at_the_end_of_the_attempt() -> None:
+async def test_who_finds_no_connection_free_is_held_at_the_end_of_the_attempt() -> None:
     is_holding, may_go = asyncio.Event(), asyncio.Event()
 
     async def hold(claims: Claims, phase: Phase) -> float:

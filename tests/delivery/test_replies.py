@@ -277,7 +277,7 @@ def test_an_end_without_a_reply_is_ruled_by_how_far_it_came(
 
 
 def test_a_sender_that_no_command_can_carry_is_held() -> None:
-    assert rule_failure(Stage.MAIL, "address_invalid") == Ruling(H, "sender_refused", Scope.SENDER, SOFT)
+    assert rule_failure(Stage.MAIL, "address_invalid") == Ruling(H, "address_invalid", Scope.SENDER, SOFT)
 
 
 def test_every_reason_to_hold_has_advice() -> None:

@@ -8,9 +8,9 @@ from aiosmtpd.smtp import SMTP, Envelope, Session
 
 from email_gateway.delivery.pool import PoolLimits
 from email_gateway.delivery.smarthost import SmtpTransport
+from email_gateway.delivery.target import parse_smtp_url
 from email_gateway.errors import ClaimLost, DatabaseUnavailable
 from email_gateway.mail.deliveries import Claims, Outcome, Phase, Verdict
-from email_gateway.mail.smarthosts import parse_smtp_url
 from tests.delivery.attempting import RAW, Recorder, outgoing, transport_to
 from tests.smtp_servers import DROP, GOODBYE, HANG, Quirk, Say, SmtpServer
 
@@ -160,7 +160,7 @@ async def test_an_address_that_could_end_its_command_is_never_sent(address: str)
     assert [(o.verdict, o.reason) for o in outcomes] == [
         (Verdict.BOUNCED, "address_invalid"), (Verdict.DELIVERED, "accepted")
     ]  # fmt: skip
-    assert (as_sender.verdict, as_sender.reason) == (Verdict.HELD, "sender_refused")
+    assert (as_sender.verdict, as_sender.reason) == (Verdict.HELD, "address_invalid")
     assert [heard.line for heard in server.heard if heard.line.startswith(b"RCPT")] == [b"RCPT TO:<good@example.net>"]
 
 
@@ -190,7 +190,7 @@ async def test_a_kept_connection_that_dies_at_its_first_command_is_replaced_with
     assert server.connections == 2
 
 
-async def test_a_server_that_is_not_there_defers() -> None:
+async def test_a_server_that_is_not_there_holds_the_mail() -> None:
     server = SmtpServer()
     async with server:
         pass

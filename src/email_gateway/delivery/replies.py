@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from email_gateway.delivery.phrases import find_after_codes, find_before_codes, words_of
-from email_gateway.delivery.reasons import PASSING, REASONS, hardness_of
+from email_gateway.delivery.reasons import LOCAL, PASSING, REASONS, THROTTLES, hardness_of
 from email_gateway.delivery.reply_parser import Reply
 from email_gateway.mail.deliveries import Hardness, Scope, Verdict
 
@@ -161,11 +161,11 @@ def rule_failure(stage: Stage, reason: str) -> Ruling:
         # The server may have taken the message and said so (RFC 1047).
         return Ruling(Verdict.IN_DOUBT, reason, Scope.ROUTE, Hardness.SOFT)
     if reason == "address_invalid" and stage is Stage.MAIL:
-        return Ruling(Verdict.HELD, "sender_refused", Scope.SENDER, Hardness.SOFT)
+        return Ruling(Verdict.HELD, reason, Scope.SENDER, Hardness.SOFT)
     if reason in ("address_invalid", "smtputf8_not_offered", "message_too_large"):
         scope = REASONS[reason].scope or Scope.MESSAGE
         return Ruling(Verdict.BOUNCED, reason, scope, Hardness.SOFT)
-    if reason in ("lease_ended", "no_free_connection"):
+    if reason in LOCAL:
         return Ruling(Verdict.HELD, reason, Scope.OURS, Hardness.SOFT)  # we were slow, and asked nobody
     if stage in (Stage.RCPT, Stage.DATA):
         # The server was there and listened; perhaps it is this mail that it does not survive. The
@@ -186,7 +186,8 @@ def explain(stage: Stage, reply: Reply) -> str:
         return "auth_unavailable" if reply.is_transient else "auth_failed"
     reason = said or _find_by_code(stage, reply, words)
     if reply.is_closing:
-        return reason if reason in REASONS and _is_about_us(reason) else "service_closing"
+        says_more = reason in THROTTLES or REASONS[reason].scope in (Scope.OURS, Scope.SENDER)
+        return reason if says_more else "service_closing"
     return _as_heard_at(stage, reason)
 
 
@@ -223,10 +224,6 @@ def _as_heard_at(stage: Stage, reason: str) -> str:
     if REASONS[reason].scope is Scope.RECIPIENT and reason not in PASSING:
         return "sender_refused" if stage is Stage.MAIL else "refused"
     return reason
-
-
-def _is_about_us(reason: str) -> bool:
-    return reason != "too_many_recipients" and REASONS[reason].scope in (Scope.ROUTE, Scope.OURS, Scope.SENDER)
 
 
 def _scope(stage: Stage, reason: str, *, is_permanent: bool) -> Scope:
