@@ -28,6 +28,7 @@ GRACE = timedelta(seconds=20)
 TIDY_EVERY = timedelta(minutes=10)
 # What was heard of a held route by a probe with a reply may be this message's doing: the next probe takes another.
 STAND_BACK = timedelta(seconds=30)
+AFTER_OUTAGE = timedelta(seconds=1)
 # For each connection this much is composed, so that one that becomes free has something to send.
 COMPOSED_AHEAD = 1.5
 # No destination takes more than this part of the connections once there are others: one that hangs leaves room.
@@ -186,9 +187,15 @@ def stand_back(outcome: Outcome) -> Outcome:
 
 
 async def give_back(queue: Queue, claims: Claims) -> None:
-    """Return to the queue what must wait longer than a claim may be held for nothing."""
-    with contextlib.suppress(DatabaseUnavailable):  # the lease runs out by itself
-        await queue.give_back(claims)
+    """Return to the queue what must wait longer than a claim may be held for nothing.
+
+    Tried until the database takes it: a lease that runs out would look as if the message had killed its worker.
+    """
+    while True:
+        try:
+            return await queue.give_back(claims)
+        except DatabaseUnavailable:
+            await asyncio.sleep(AFTER_OUTAGE.total_seconds())
 
 
 def too_late(claims: Claims) -> list[Outcome]:
