@@ -1,6 +1,6 @@
 # `make` prints this list. Everything a contributor or CI runs is here.
 # make PYTHON=/path/to/python3.12 ...   choose the interpreter (default: the first that works, 3.11 or newer)
-# make test ARGS='-k rotation'          hand arguments to pytest
+# make test ARGS='-k rotation'          hand arguments to pytest; '-n 0' for one process, as a debugger needs it
 
 BIN := .venv/bin
 SOURCES := src tests bench
@@ -10,8 +10,11 @@ ROUNDS ?= 3
 HISTORIES ?= 2000
 export PYTHON SYSTEM_PACKAGES
 
+# Without the plugin pytest does not know the option.
+SIDE_BY_SIDE := $(if $(findstring no:xdist,$(ARGS)),,-n auto)
+
 .DEFAULT_GOAL := help
-.PHONY: help setup run dev-setup test check lint format bench chaos histories lock clean
+.PHONY: help setup run dev-setup test check lint format bench chaos histories image-test lock clean
 .NOTPARALLEL:
 
 help: ## print this list
@@ -28,7 +31,7 @@ dev-setup: ## add what the tests and checks need
 
 test: dev-setup ## run every test (as root on Debian it first installs the servers that tests drive)
 	@tools/system-packages.sh
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest $(SIDE_BY_SIDE) --ignore=tests/image $(ARGS)
 
 check: lint test ## what CI runs: format, lint, types, imports, tests
 
@@ -53,7 +56,11 @@ chaos: dev-setup ## kill every part while mail flows, ROUNDS=3 times
 	@tools/system-packages.sh
 	@for round in $$(seq $(ROUNDS)); do echo "round $$round of $(ROUNDS)"; $(BIN)/python -m pytest tests/flow -q $(ARGS) || exit 1; done
 
-histories: dev-setup ## 2,000 random histories of rotation and accidents; CI runs 100 (HISTORIES=2000)
+image-test: dev-setup ## do the Dockerfile's steps in a bare Debian and run compose's services from it (root on Debian)
+	@tools/system-packages.sh
+	@$(BIN)/python -m pytest tests/image -q $(ARGS)
+
+histories: dev-setup ## 2,000 random histories of rotation, and of deliveries; CI runs 100 (HISTORIES=2000)
 	@HISTORIES=$(HISTORIES) $(BIN)/python -m pytest tests/histories -q $(ARGS)
 
 lock: ## write requirements/*.lock anew from pyproject.toml (needs uv)

@@ -1,5 +1,6 @@
 """The gateway as an operator runs it in production: its own PostgreSQL, api processes, a worker."""
 
+import asyncio
 import contextlib
 import json
 import os
@@ -13,11 +14,14 @@ import tempfile
 import time
 import urllib.parse
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from email_gateway.embedded import EmbeddedPostgres
+from email_gateway.store.logins import LOGINS, MIGRATOR, PROCESS, prepare_logins
+from email_gateway.store.migrations import migrate
 
 READY_SECONDS = 30.0
 HTTP = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # loopback needs no proxy
@@ -44,7 +48,7 @@ class Gateway:
         self.port = free_port()
         self.environ = {
             **{name: os.environ[name] for name in ("PATH", "HOME", "LANG", "PYTHONPATH") if name in os.environ},
-            "DATABASE_URL": postgres.url,
+            "DATABASE_URL": postgres.url_of(PROCESS),
             "USE_SECRETS_MANAGER": "false",
             "ENCRYPTION_KEY": secrets.token_urlsafe(32),
             "ENCRYPTION_SALT": secrets.token_urlsafe(32),
@@ -65,7 +69,9 @@ class Gateway:
     def secrets(self) -> dict[str, str]:
         """Everything this gateway must keep to itself, by what it is."""
         given = {
-            "the database password": urllib.parse.urlsplit(self.postgres.url).password,
+            "the superuser's password": urllib.parse.urlsplit(self.postgres.url).password,
+            "the owner's password": self.postgres.password_of(MIGRATOR),
+            "the database password": self.postgres.password_of(PROCESS),
             "the smarthost's password": urllib.parse.urlsplit(self.environ.get("SMTP_URL", "")).password,
             "an API key": self.api_key,
         }
@@ -73,8 +79,10 @@ class Gateway:
         return {name: value for name, value in given.items() if value} | {name: self.environ[name] for name in named}
 
     def prepare(self) -> None:
-        """Migrate the database and make a tenant with its key."""
-        self.command("migrate")
+        """Migrate the database as its owner and make a tenant with its key as a process would."""
+        passwords = {login: self.postgres.password_of(login) for login in LOGINS}
+        _run_apart(prepare_logins(self.postgres.url, passwords))
+        _run_apart(migrate(self.postgres.url_of(MIGRATOR)))
         self.api_key = json.loads(self.command("tenants", "create", "bench", "--json"))["api_key"]
 
     def command(self, *arguments: str) -> bytes:
@@ -170,6 +178,12 @@ def running_logged(logs: Path | None, /, *parts: str, **settings: str) -> Iterat
             postgres.stop()
             if logs is not None:
                 shutil.copy(home / "postgres.log", logs / f"postgres-{home.name}.log")
+
+
+def _run_apart(work: Coroutine[Any, Any, object]) -> None:
+    """Run this to its end in a loop of its own: the caller may be inside one."""
+    with ThreadPoolExecutor(max_workers=1) as thread:
+        thread.submit(asyncio.run, work).result()
 
 
 def await_ready(url: str, process: subprocess.Popen[bytes]) -> None:

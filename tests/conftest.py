@@ -20,7 +20,12 @@ from tests.given_roots import only
 if TYPE_CHECKING:  # pytest imports its plugins itself, to rewrite their assertions
     from tests.plugins.marks import Watch
 
-pytest_plugins = ["tests.plugins.marks", "tests.plugins.skips", "tests.plugins.secrets_manager"]
+pytest_plugins = [
+    "tests.plugins.marks",
+    "tests.plugins.skips",
+    "tests.plugins.workers",
+    "tests.plugins.secrets_manager",
+]
 
 KEY = "a-test-encryption-key-of-forty-characters"
 SALT = "a-test-encryption-salt-of-forty-character"

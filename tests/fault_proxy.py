@@ -3,12 +3,13 @@
 import http.client
 import json
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 EVERY = "*"
 WAIT_SECONDS = 20.0
@@ -64,18 +65,27 @@ CHANGES: dict[Fault, dict[str, Any]] = {
 }
 
 
+Answer = Callable[[dict[str, Any]], tuple[int, dict[str, Any]]]
+
+
 class FaultProxy:
     """`faults` maps a secret's name without prefix, or EVERY, to what goes wrong; all may change at any time.
 
-    `requests` are the bodies that came. `latency` is what SLOW adds, in seconds. With `meet` set to
+    `requests` are the bodies that came; other services than Secrets Manager are passed on unseen. `latency` is what SLOW adds, in seconds. With `meet` set to
     a number, answers wait until so many requests are under way at once; `have_met` tells whether
     they were.
+
+    `answers` stand in for what the emulator cannot do, by action: each takes the request and returns status
+    and body. `after` is told every action that has been done, before its caller is.
     """
 
     def __init__(self, upstream: str) -> None:
         self.faults: dict[str, Fault] = {}
         self.requests: list[dict[str, Any]] = []
+        self.answers: dict[str, Answer] = {}
+        self.after: Callable[[str], None] = lambda _: None
         self.latency = 0.05
+        self.clock_ahead = 0.0  # what its Date headers are ahead of the truth, in seconds
         self.meet = 0
         self.have_met = threading.Event()
         self.closing = threading.Event()
@@ -115,18 +125,34 @@ class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True  # head and body are two writes, and the second would wait 40 ms for an ACK
 
+    def date_time_string(self, timestamp: float | None = None) -> str:
+        return super().date_time_string((timestamp or time.time()) + self.proxy.clock_ahead)
+
     def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        request = json.loads(body)
+        announced = int(self.headers.get("Content-Length", 0))
+        if len(body := self.rfile.read(announced)) < announced:
+            self.close_connection = True  # the client died over it
+            return None
+        # Secrets Manager, KMS and CloudTrail speak JSON; STS and IAM send forms.
+        target = self.headers.get("X-Amz-Target", "")
+        request = json.loads(body) if target else dict(parse_qsl(body.decode()))
+        action = target.rpartition(".")[2] or request.get("Action", "")
+        if not target.startswith("secretsmanager.") and action not in self.proxy.answers:
+            return self._answer(None, body, action)
         self.proxy.arrive(request)
         try:
-            self._answer(self.proxy.fault_of(str(request.get("SecretId"))), body)
+            if action in self.proxy.answers:
+                status, answer = self.proxy.answers[action](request)
+                self._send(status, json.dumps(answer).encode())
+            else:
+                self._answer(self.proxy.fault_of(str(request.get("SecretId"))), body, action)
         except OSError:
             self.close_connection = True  # the client has given up
         finally:
             self.proxy.leave()
+        return None
 
-    def _answer(self, fault: Fault | None, body: bytes) -> None:
+    def _answer(self, fault: Fault | None, body: bytes, action: str) -> None:
         if fault in ERRORS:
             status, code = ERRORS[fault]
             return self._send(status, json.dumps({"__type": code, "message": f"{code} said the proxy"}).encode())
@@ -148,6 +174,7 @@ class _Handler(BaseHTTPRequestHandler):
                 return self._send(200, b'["a", 1]')
         headers = {name: value for name, value in self.headers.items() if name.lower() != "host"}
         status, answer = self.proxy.forward(body, headers)
+        self.proxy.after(action)
         if fault is Fault.SLOW:
             self.proxy.closing.wait(self.proxy.latency)
         if fault not in CHANGES or status != 200:

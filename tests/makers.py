@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from uuid_utils.compat import uuid7
 
-from email_gateway.store.messages import NewMessage, NewRequest
+from email_gateway.store.accepting import NewMessage, NewRequest
 
 SEALED = b"\xe1" + os.urandom(120)
 INDEX_KEY = bytes(16)

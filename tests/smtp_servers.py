@@ -1,6 +1,6 @@
 """SMTP servers for tests: one that follows a script of misbehaviour and keeps receipts of what it took.
 
-Each verb (CONNECT, EHLO, STARTTLS, AUTH, MAIL, RCPT, DATA, BODY, DOT, RSET, QUIT) may be given a
+Each verb (CONNECT, EHLO, HELO, STARTTLS, AUTH, MAIL, RCPT, DATA, BODY, DOT, RSET, QUIT) may be given a
 `Behaviour`, or a list of them that is used up one by one; without one the server behaves. BODY is
 what happens when the first octets of a message arrive.
 """
@@ -195,6 +195,9 @@ class _Session:
         text = "".join(f"250{' ' if line is lines[-1] else '-'}{line}\r\n" for line in lines)
         await self._reply("EHLO", text.encode())
 
+    async def _on_helo(self, argument: bytes) -> None:
+        await self._reply("HELO", b"250 test.example\r\n")
+
     async def _on_starttls(self, argument: bytes) -> None:
         if not await self._reply("STARTTLS", b"220 2.0.0 go ahead\r\n") or self._server.tls is None:
             return
@@ -310,4 +313,4 @@ class _Session:
 
 def _path(argument: bytes) -> str:
     match = re.search(rb"<([^>]*)>", argument)
-    return match[1].decode("ascii", errors="replace") if match else ""
+    return match[1].decode(errors="replace") if match else ""

@@ -41,7 +41,27 @@ def test_no_secret_stands_in_the_compose_file() -> None:
         for name, value in service.get("environment", {}).items():
             if re.search("PASSWORD|_KEY$|_SALT$", name):
                 assert value.startswith("${"), name
-    assert re.search(r"://email_gateway:\$\{POSTGRES_PASSWORD:\?", SERVICES["api"]["environment"]["DATABASE_URL"])
+
+
+def test_only_the_migrations_log_in_as_the_owner_and_nobody_as_the_superuser() -> None:
+    urls = {name: service.get("environment", {}).get("DATABASE_URL", "") for name, service in SERVICES.items()}
+    logins = {
+        name: match.groups()
+        for name, url in urls.items()
+        if (match := re.match(r"postgresql://(\w+):\$\{(\w+):\?", url))
+    }
+    process = ("email_gateway_process", "PROCESS_PASSWORD")
+    owner = ("email_gateway_migrator", "MIGRATOR_PASSWORD")
+    assert logins == {"migrate": owner, "api": process, "worker": process}
+    assert not re.search("_KEY|_SALT", str(SERVICES["migrate"]["environment"]))
+
+
+def test_compose_makes_the_roles_that_the_documentation_has() -> None:
+    documented = (ROOT / "docs" / "settings.md").read_text()
+    lines = [line for line in (ROOT / "compose.sql").read_text().splitlines() if line.endswith(";")]
+    assert len(lines) == 9
+    for line in lines:
+        assert re.sub(r" PASSWORD :'\w+'", "", line) in documented
 
 
 def test_nothing_serves_before_the_migrations_and_nothing_migrates_before_the_database() -> None:

@@ -14,22 +14,29 @@ from urllib.parse import urlsplit
 import pytest
 
 from email_gateway.embedded import EmbeddedPostgres
-from email_gateway.errors import DatabaseUnavailable
-from email_gateway.foundation import connect, database_url, open_foundation
+from email_gateway.errors import ConfigurationError, DatabaseUnavailable
+from email_gateway.foundation import DatabaseSource, connect, get_database_source, open_foundation
+from email_gateway.secrets import SecretsService
+from email_gateway.settings import DATABASE_IS_EMBEDDED, load_settings
 from email_gateway.store.database import Database
-from tests.plugins.secrets_manager import Aws
+from tests.plugins.secrets_manager import Aws, Start
 
 if TYPE_CHECKING:
     from tests.plugins.marks import Watch
 
 pytestmark = pytest.mark.anyio
 
+AWAY = "postgresql://u:MARK-p@127.0.0.1:1/db"
+KEYS = {name: f"{name}-for-a-test-of-where-the-database-is" for name in ("ENCRYPTION_KEY", "ENCRYPTION_SALT")} | {
+    "ADMIN_API_KEY": "an-admin-key-for-a-test-of-where-the-database-is"
+}
+
 
 async def test_a_database_that_starts_late_is_waited_for(tmp_path: Path) -> None:
     server = EmbeddedPostgres(tmp_path)
     url = server.start()
     server.stop()
-    connecting = asyncio.create_task(connect(url))
+    connecting = asyncio.create_task(connect(DatabaseSource(url, "the test")))
     await asyncio.sleep(0)  # the first try finds nobody
     try:
         server.start()  # on the port it had before
@@ -42,7 +49,34 @@ async def test_a_database_that_starts_late_is_waited_for(tmp_path: Path) -> None
 
 async def test_a_database_that_stays_away_is_an_error_that_may_pass() -> None:
     with pytest.raises(DatabaseUnavailable):
-        await connect("postgresql://u:p@127.0.0.1:1/db", patience=timedelta(0))
+        await connect(DatabaseSource(AWAY, "the test"), patience=timedelta(0))
+
+
+@pytest.mark.parametrize(
+    ("handed", "named"), [({}, "DATABASE_URL"), ({DATABASE_IS_EMBEDDED: "true"}, "the embedded server")]
+)
+async def test_a_database_that_is_away_is_named_by_whoever_said_where_it_is(handed: dict[str, str], named: str) -> None:
+    settings = load_settings({**KEYS, "DATABASE_URL": AWAY}, handed)
+    secrets = await SecretsService.start(settings)
+    with pytest.raises(DatabaseUnavailable, match=f"its URL is that of {named}$"):
+        await connect(get_database_source(settings, secrets), patience=timedelta(0))
+    await secrets.close()
+
+
+async def test_a_database_that_a_secret_points_at_is_named_by_the_secret(aws: Aws, start: Start) -> None:
+    settings = aws.settings({"DATABASE_URL": "postgresql://somewhere/else"})
+    aws.create({"database-url": AWAY})
+    source = get_database_source(settings, await start())
+    with pytest.raises(DatabaseUnavailable, match=f"its URL is that of the secret {aws.prefix}/database-url$"):
+        await connect(source, patience=timedelta(0))
+    assert "MARK" not in repr(source)
+
+
+async def test_a_login_that_is_refused_is_named_by_its_source_too(database_url: str) -> None:
+    stranger = urlsplit(database_url)._replace(netloc=f"MARK:MARK@{urlsplit(database_url).netloc.rpartition('@')[2]}")
+    with pytest.raises(ConfigurationError, match=r"refuses the login .*its URL is that of DATABASE_URL$") as refused:
+        await connect(DatabaseSource(stranger.geturl(), "DATABASE_URL"))
+    assert "MARK" not in str(refused.value)
 
 
 class Login:
@@ -116,7 +150,7 @@ async def test_a_changed_database_url_moves_new_connections(aws: Aws, db: Databa
     aws.create({"database-url": await login.change_password()})
     async with open_foundation(aws.settings(), "worker") as foundation:
         await db.execute(f"CREATE ROLE {login.name}_clone LOGIN SUPERUSER PASSWORD 'MARK-clone'")
-        url = database_url(foundation.settings, foundation.secrets)
+        url = get_database_source(foundation.settings, foundation.secrets).url
         aws.put(
             "database-url",
             url.replace(login.name, f"{login.name}_clone").replace(url.split(":")[2].split("@")[0], "MARK-clone"),

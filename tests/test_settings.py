@@ -84,6 +84,17 @@ def test_secrets_manager_needs_a_region_by_either_of_its_names() -> None:
     assert load_settings(by_default).aws_region == "sa-east-1"
 
 
+def test_a_login_by_iam_needs_a_region_also_where_secrets_manager_is_off() -> None:
+    by_iam = {**LOCAL, "DATABASE_IAM_AUTH": "true"}
+    assert "AWS_REGION must be set to the region of the database" in refused(by_iam)
+    assert load_settings({**by_iam, "AWS_REGION": "sa-east-1"}).database_iam_auth
+
+
+@pytest.mark.parametrize(("given", "missing"), [("TLS_CERT_FILE", "TLS_KEY_FILE"), ("TLS_KEY_FILE", "TLS_CERT_FILE")])
+def test_a_certificate_and_its_key_are_given_together(given: str, missing: str) -> None:
+    assert f"{missing} must be set where {given} is" in refused({**LOCAL, given: "/etc/server.pem"})
+
+
 def test_keys_of_the_environment_are_dropped_while_secrets_manager_is_on() -> None:
     settings = load_settings({**LOCAL, **PRODUCTION})
     assert (settings.encryption_key, settings.encryption_salt, settings.admin_api_key) == (None, None, None)
@@ -99,6 +110,20 @@ def test_key_and_salt_must_differ() -> None:
 @pytest.mark.parametrize("value", ["a" * 31, "a" * 40 + " b", "a" * 40 + "\u00e9", "a" * 5000])
 def test_an_admin_key_must_be_long_and_fit_a_header(value: str) -> None:
     assert "ADMIN_API_KEY must " in refused({**LOCAL, "ADMIN_API_KEY": value})
+
+
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [("127.0.0.1:9464", ("127.0.0.1", 9464)), ("[::1]:9464", ("::1", 9464)), ("0.0.0.0:1", ("0.0.0.0", 1))],
+)
+def test_metrics_listen_on_an_address_and_a_port(text: str, address: tuple[str, int]) -> None:
+    assert load_settings({**LOCAL, "METRICS_LISTEN": text}).metrics_listen == address
+    assert load_settings(LOCAL).metrics_listen is None
+
+
+@pytest.mark.parametrize("text", ["9464", "localhost:9464", "127.0.0.1", "127.0.0.1:0", "127.0.0.1:70000", ":9464"])
+def test_metrics_listen_on_nothing_else(text: str) -> None:
+    assert "METRICS_LISTEN must be an IP address and a port" in refused({**LOCAL, "METRICS_LISTEN": text})
 
 
 @pytest.mark.parametrize("transport", ["ses", "mx", "SES"])
@@ -182,6 +207,8 @@ def test_a_percent_sign_in_a_password_that_cannot_be_decoded_is_told_how_to_be_w
         ("ROUTE_RATE", "1000001"),
         ("TRUSTED_PROXIES", "10.0.0.1/8"),
         ("TRUSTED_PROXIES", "proxy.example.com"),
+        ("TLS_CERT_FILE", "server.pem"),
+        ("DATABASE_IAM_AUTH", "perhaps"),
         ("USE_SECRETS_MANAGER", "maybe"),
         ("APP_ENV", "prod"),
         ("NODE_ENV", "prod"),
@@ -266,7 +293,7 @@ def test_every_setting_has_one_sentence_and_a_field() -> None:
     described = describe_settings()
     assert len({name for name, _, _ in described}) == len(described) <= 40
     assert all(sentence.endswith(".") and len(sentence) <= 150 for _, _, sentence in described)
-    assert len(described) == len(Settings.__dataclass_fields__) - 1  # `warnings` is no setting
+    assert len(described) == len(Settings.__dataclass_fields__) - 2  # `warnings`, `is_database_embedded`
 
 
 @pytest.mark.parametrize(

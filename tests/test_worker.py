@@ -13,11 +13,13 @@ from email_gateway.delivery import Delivery, Reached
 from email_gateway.errors import ClaimLost, DatabaseUnavailable, SchemaMismatch
 from email_gateway.foundation import Foundation
 from email_gateway.mail.deliveries import Claims, Outcome, Phase, Verdict
+from email_gateway.pace import Shape
+from email_gateway.secrets import SecretsService
 from email_gateway.settings import load_settings
+from email_gateway.store.accepting import Acceptor
 from email_gateway.store.database import Database, Record
-from email_gateway.store.messages import Acceptor
 from email_gateway.vault.keyring import Keyring
-from email_gateway.worker import work
+from email_gateway.worker import find_shape, make_loop, route_limits, work
 from tests.conftest import KEY, SALT
 from tests.makers import new_message, new_request
 
@@ -65,7 +67,9 @@ class Worker:
         settings = load_settings({**GIVEN, "WORKER_CONCURRENCY": "10", "FIELD_KEY_DAYS": str(field_key_age.days)})
         foundation = SimpleNamespace(db=db, keyring=keyring, settings=settings)
         self._stop = asyncio.Event()
-        self._working = asyncio.create_task(work(cast("Foundation", foundation), cast("Delivery", relay), self._stop))
+        given = cast("Foundation", foundation)
+        loop = make_loop(given, cast("Delivery", relay), route_limits(settings, Shape()))
+        self._working = asyncio.create_task(work(given, loop, self._stop))
 
     async def ended(self) -> None:
         async with asyncio.timeout(20):
@@ -94,9 +98,16 @@ async def test_mail_is_delivered_until_the_worker_stops(db: Database, keyring: K
     await worker.stop()
 
 
-@pytest.mark.parametrize("trouble", [ClaimLost("x"), DatabaseUnavailable("x"), RuntimeError("a poisonous message")])
+@pytest.mark.parametrize(
+    ("trouble", "state"),
+    [
+        (ClaimLost("x"), "queued"),  # what is still held of it goes back
+        (DatabaseUnavailable("x"), "queued"),
+        (RuntimeError("a poisonous message"), "sending"),  # its lease runs out, and it is composed alone
+    ],
+)
 async def test_trouble_with_one_message_stops_no_other(
-    db: Database, keyring: Keyring, tenant_id: uuid.UUID, trouble: Exception
+    db: Database, keyring: Keyring, tenant_id: uuid.UUID, trouble: Exception, state: str
 ) -> None:
     bad = await accept(db, tenant_id)
 
@@ -113,7 +124,29 @@ async def test_trouble_with_one_message_stops_no_other(
 
     await eventually(is_delivered)
     await worker.stop()
-    assert (await row_of(db, bad))["state"] == "sending", "its lease runs out, and it is rescued"
+    assert (await row_of(db, bad))["state"] == state
+
+
+async def test_where_one_recipient_is_lost_the_others_go_back_and_are_in_no_doubt(
+    db: Database, keyring: Keyring, tenant_id: uuid.UUID
+) -> None:
+    async def act(claims: Claims, reached: Reached) -> list[Outcome]:
+        if len(claims) == 2:  # another worker claims the first of them, a moment before the dot
+            await db.execute("UPDATE delivery SET claim_token = gen_random_uuid() WHERE recipient = 0")
+        return await deliver(claims, reached)
+
+    worker = Worker(db, keyring, Relay(act))
+    message_id = await accept(db, tenant_id, domains=("a.example", "b.example"))
+
+    async def is_delivered() -> bool:
+        return bool(await db.fetch("SELECT FROM delivery WHERE state = 'delivered'"))
+
+    await eventually(is_delivered)
+    await worker.stop()
+    rows = await db.fetch(
+        "SELECT state, attempts, doubts FROM delivery WHERE message_id = $1 ORDER BY recipient", message_id
+    )
+    assert [tuple(row) for row in rows] == [("sending", 1, 0), ("delivered", 1, 0)]
 
 
 async def test_a_message_that_expired_while_it_waited_is_not_sent(
@@ -204,3 +237,24 @@ async def test_a_worker_that_cannot_make_keys_renews_nothing_and_delivers(
     await eventually(is_delivered)
     await worker.stop()
     assert (await keyring.tenant(tenant_id)).field_key.key_id == before
+
+
+@pytest.mark.parametrize(
+    ("environ", "rate", "connections"),
+    [
+        ({"SMTP_URL": "smtp://user:pw@smtp.office365.com"}, 0.5, 3),
+        ({"SMTP_URL": "smtp://user:pw@smtp.office365.com", "ROUTE_RATE": "10"}, 0.5, 3),
+        ({"SMTP_URL": "smtp://user:pw@smtp.acme.example", "ROUTE_RATE": "10"}, 10, None),
+        ({"SMTP_URL": "smtp://user:pw@smtp.acme.example"}, None, None),
+    ],
+)
+async def test_a_smarthost_of_a_large_provider_is_used_as_it_asks(
+    environ: dict[str, str], rate: float | None, connections: int | None
+) -> None:
+    settings = load_settings({**GIVEN, "TRANSPORT": "smtp", **environ})
+    secrets = await SecretsService.start(settings)
+    try:
+        limits = route_limits(settings, find_shape(settings, secrets))
+    finally:
+        await secrets.close()
+    assert (limits.rate, limits.fleet_conversations) == (rate, connections)

@@ -12,7 +12,8 @@ PEOPLE = 97
 LINES = 12
 SUBJECT = re.compile(rf"Invoice {MARK} ([0-9]+)")
 FILE = base64.b64encode(bytes(range(256)) * 8).decode()
-ATTACHED_EVERY, BOUNCED_EVERY = 20, 50
+ATTACHED_EVERY, BOUNCED_EVERY, LONG_EVERY = 20, 50, 200
+LONG_LINES = 6000  # more than a value in one piece holds
 
 _PEOPLE = [parse_tax_id(tax_id) for tax_id in itertools.islice(tax_ids(), PEOPLE)]
 
@@ -23,14 +24,15 @@ def person_of(number: int) -> TaxId:
 
 
 def mail(number: int) -> dict[str, Any]:
-    """Return a mail about one person; some have an attachment, and some bounce, so that a reply is kept."""
+    """Return a mail about one person; some have an attachment, some are long, and some bounce, so that a reply is kept."""
     recipient = "bounce+" if number % BOUNCED_EVERY == 0 else ""
     attachments = [{"filename": f"{MARK}.bin", "content": FILE}] if number % ATTACHED_EVERY == 0 else []
+    lines = LONG_LINES if number % LONG_EVERY == 0 else LINES
     return {
         "from": f"{MARK} <billing@example.com>",
         "to": f"{recipient}{MARK}.{number}@example.net",
         "subject": f"Invoice {MARK} {number}",
-        "text": f"Invoice {number}\n" + f"A line of an ordinary invoice, and {MARK} in each of them.\n" * LINES,
+        "text": f"Invoice {number}\n" + f"A line of an ordinary invoice, and {MARK} in each of them.\n" * lines,
         "recipient": {"tax_id": person_of(number).canonical},
         "attachments": attachments,
     }

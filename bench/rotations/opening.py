@@ -7,7 +7,7 @@ import asyncio
 import json
 
 from email_gateway.errors import GatewayError
-from email_gateway.foundation import database_url
+from email_gateway.foundation import get_database_source
 from email_gateway.observe import configure_logging
 from email_gateway.secrets import SecretsService
 from email_gateway.settings import load_settings
@@ -15,11 +15,16 @@ from email_gateway.store.database import Database, Queries
 from email_gateway.vault.keyring import Keyring
 from email_gateway.vault.root_source import SecretsRoots
 
-# By the logical name of the field: table, column of the row that it is bound to, column of the value.
+# By the logical name of the field: table, column of the row that it is bound to, the value.
 SEALED = {
-    "message.content": ("message", "message_id", "sealed_content"),
+    "message.content": ("message", "message_id", "whole_value(tenant_id, message_id, message_id, sealed_content)"),
     "message.tax_id": ("message", "message_id", "sealed_tax_id"),
-    "attachment.content": ("attachment", "attachment_id", "sealed_content"),
+    "message.summary": ("message", "message_id", "sealed_summary"),
+    "attachment.content": (
+        "attachment",
+        "attachment_id",
+        "whole_value(tenant_id, message_id, attachment_id, sealed_content)",
+    ),
     "event.reply": ("event", "event_id", "sealed_reply"),
     "inbox.raw": ("inbox_mail", "inbox_id", "sealed_raw"),
 }
@@ -35,10 +40,12 @@ async def _open_field(db: Queries, keyring: Keyring, field: str) -> dict[str, in
     table, row_id, value = SEALED[field]
     sql = f"""
         SELECT tenant_id, {row_id}, {value} FROM {table}
-        WHERE {value} IS NOT NULL AND ($1::uuid IS NULL OR {row_id} > $1) ORDER BY {row_id} LIMIT {PAGE}"""
+        WHERE $1::uuid IS NULL OR {row_id} > $1 ORDER BY {row_id} LIMIT {PAGE}"""
     after, opened, unreadable = None, 0, 0
     while rows := await db.fetch(sql, after):
         for tenant_id, row, sealed in rows:
+            if sealed is None:
+                continue
             try:
                 await keyring.open(tenant_id, field, row, sealed)
                 opened += 1
@@ -54,7 +61,7 @@ async def main() -> None:
     configure_logging("json", "INFO")
     secrets = await SecretsService.start(settings)
     try:
-        db = await Database.connect(database_url(settings, secrets), pool_size=2)
+        db = await Database.connect(get_database_source(settings, secrets).url, pool_size=2)
         try:
             keyring = await Keyring.start(db, SecretsRoots(secrets))
             print(json.dumps(await open_all(db, keyring)))

@@ -25,6 +25,9 @@ REFUSALS = 50
 _sources = (f"127.{a}.{b}.{c}" for a, b, c in itertools.product(range(1, 255), range(1, 255), range(1, 255)))
 
 
+REVOKED_WITHIN_SECONDS = 5.0
+
+
 @dataclass
 class Operator:
     """What the operator knows: which version and value of each secret is current, and what was before.
@@ -37,6 +40,7 @@ class Operator:
 
     stand: Stand
     is_hurried: bool = False
+    revoked_within: float = REVOKED_WITHIN_SECONDS
     versions: dict[str, str] = field(default_factory=dict)
     admin_key: str = ""
     former_admin_keys: list[str] = field(default_factory=list)

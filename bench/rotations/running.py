@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.rotations.acts import Act, Done, admin_revoking, rotate
-from bench.rotations.operator import ADMIN_KEY, ROOT_SECRETS, Operator
+from bench.rotations.operator import ADMIN_KEY, REVOKED_WITHIN_SECONDS, ROOT_SECRETS, Operator
 from bench.rotations.stand import Callers, Stand, calling, log_files, standing, wait_until
 from tests.marks import MARK, find_marks
 
@@ -28,6 +28,7 @@ class Plan:
     workers: int = 2
     is_hurried: bool = False
     drained_within: float = 90.0
+    revoked_within: float = REVOKED_WITHIN_SECONDS
 
     @property
     def tenants(self) -> int:
@@ -60,7 +61,7 @@ def run(plan: Plan, logs: Path, say: Say = lambda _what, _done, _failed: None) -
     """Put the stand up, load it, rotate, and look at everything afterwards."""
     report = Report(plan)
     with standing(logs, workers=plan.workers, tenants=plan.tenants) as stand:
-        operator = Operator(stand, is_hurried=plan.is_hurried)
+        operator = Operator(stand, is_hurried=plan.is_hurried, revoked_within=plan.revoked_within)
         operator.look()
         operator.take_new_admin_key()
         _await_fleet(operator)

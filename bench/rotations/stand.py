@@ -26,7 +26,7 @@ from tests.moto_server import AWS_ENVIRONMENT, REGION, connect, create_secrets, 
 if TYPE_CHECKING:
     from mypy_boto3_secretsmanager import SecretsManagerClient
 
-PREFIX = "email-gateway"
+PREFIX = "load-test"  # the emulator keeps one account for all that run in a process
 ROLE = "gateway_login"
 API_PROCESSES = 2
 FIRST_TENANTS = 4

@@ -14,6 +14,7 @@ from starlette.responses import RedirectResponse
 from starlette.routing import Mount
 
 from email_gateway.api import Api, ApiContext, build_api
+from email_gateway.api.certificate import Certificate
 from email_gateway.api.clients import client_address, is_within
 from email_gateway.api.server import make_server
 from email_gateway.dashboard import DashboardContext, build_dashboard
@@ -21,7 +22,7 @@ from email_gateway.foundation import Foundation, open_foundation
 from email_gateway.limits import Limits
 from email_gateway.observe import get_logger
 from email_gateway.settings import Settings
-from email_gateway.store.messages import Acceptor
+from email_gateway.store.accepting import Acceptor
 
 log = get_logger(__name__)
 
@@ -36,8 +37,10 @@ async def run_api(settings: Settings, sockets: Sequence[socket.socket], stop: as
     """Serve the API and the dashboard until `stop` is set, then answer what has been asked and return."""
     # A thread that decodes a large body gives the loop its turn ten times sooner than by default.
     sys.setswitchinterval(SWITCH_SECONDS)
-    async with open_foundation(settings, "api") as foundation, open_site(foundation, _url_of(sockets[0])) as site:
-        server = make_server(site)
+    certificate = find_certificate(settings)
+    url = _url_of(sockets[0], "https" if certificate else "http")
+    async with open_foundation(settings, "api") as foundation, open_site(foundation, url) as site:
+        server = make_server(site, certificate=certificate)
         stopping = asyncio.create_task(_stop_when(stop, server.stop))
         log.info("api_ready", port=sockets[0].getsockname()[1])
         try:
@@ -45,6 +48,13 @@ async def run_api(settings: Settings, sockets: Sequence[socket.socket], stop: as
         finally:
             stopping.cancel()
         log.info("api_stopped")
+
+
+def find_certificate(settings: Settings) -> Certificate | None:
+    """Return the API's own certificate, where it has one; raises ConfigurationError when it cannot serve."""
+    if settings.tls_cert_file is None or settings.tls_key_file is None:
+        return None
+    return Certificate(settings.tls_cert_file, settings.tls_key_file)
 
 
 @contextlib.asynccontextmanager
@@ -122,6 +132,6 @@ async def _stop_when(stop: asyncio.Event, act: Callable[[], None]) -> None:
     act()
 
 
-def _url_of(listener: socket.socket) -> str:
+def _url_of(listener: socket.socket, scheme: str) -> str:
     host, port = listener.getsockname()[:2]
-    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
+    return f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"

@@ -2,7 +2,7 @@
 
 GatewayError
 ├── CallerError                 the caller must change something (4xx)
-│   ├── InvalidRequest          422  validation_error, with one `Fault` per mistake
+│   ├── InvalidRequest          422  validation_error or missing_required_field, with one `Fault` per mistake
 │   ├── Unauthorized            401  missing_api_key
 │   ├── Forbidden               403  invalid_api_key
 │   ├── NotFound                404
@@ -24,6 +24,8 @@ GatewayError
 │   ├── WrongRootKey
 │   ├── SchemaMismatch
 │   ├── DatabaseRefused
+│   ├── OperationRefused        a command of an operator would do harm, or cannot; says the next step
+│   │   └── AwsRefused
 │   └── ConfigurationError      exit 78
 └── ClaimLost                   another worker holds the delivery now; nothing may be sent
 
@@ -47,20 +49,27 @@ class CallerError(GatewayError):
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One mistake in a request: where (a JSON pointer, RFC 6901) and what to change."""
+    """One mistake in a request: where (a JSON pointer, RFC 6901) and what to change; or what is not there."""
 
     pointer: str
     detail: str
+    is_missing: bool = False
 
 
 class InvalidRequest(CallerError):
-    """The request cannot be accepted as it stands; `faults` lists every mistake found."""
+    """The request cannot be accepted as it stands; `faults` lists every mistake found.
+
+    Where fields are missing and nothing else is wrong, the code is Resend's word for that: its SDKs
+    have an error of its own for it.
+    """
 
     code = "validation_error"
 
     def __init__(self, detail: str, faults: tuple[Fault, ...] = ()) -> None:
         super().__init__(detail)
         self.faults = faults
+        if faults and all(fault.is_missing for fault in faults):
+            self.code = "missing_required_field"
 
 
 class Unauthorized(CallerError):
@@ -124,9 +133,13 @@ class TryLater(GatewayError):
 
 
 class DatabaseUnavailable(TryLater):
-    """PostgreSQL did not answer, or answered that it cannot write."""
+    """PostgreSQL did not answer, or answered, with this SQLSTATE, that it cannot do it now."""
 
     code = "database_unavailable"
+
+    def __init__(self, detail: str, sqlstate: str = "") -> None:
+        super().__init__(detail)
+        self.sqlstate = sqlstate
 
 
 class LockTimeout(DatabaseUnavailable):
@@ -137,8 +150,7 @@ class CredentialsRefused(DatabaseUnavailable):
     """PostgreSQL refuses the user or the password, and the secret holds no newer ones that work."""
 
     def __init__(self, sqlstate: str) -> None:
-        super().__init__(f"PostgreSQL refuses the credentials of DATABASE_URL (SQLSTATE {sqlstate})")
-        self.sqlstate = sqlstate
+        super().__init__(f"PostgreSQL refuses the credentials of the database's URL (SQLSTATE {sqlstate})", sqlstate)
 
 
 class SecretUnavailable(TryLater):
@@ -199,6 +211,27 @@ class DatabaseRefused(OperatorError):
         super().__init__(f"PostgreSQL refused a statement (SQLSTATE {sqlstate}{named})")
         self.sqlstate = sqlstate
         self.constraint = constraint
+
+
+class OperationRefused(OperatorError):
+    """What an operator asked for is not done; `next_step` says what to try."""
+
+    code = "operation_refused"
+
+    def __init__(self, detail: str, next_step: str | None = None) -> None:
+        super().__init__(detail)
+        self.next_step = next_step
+
+
+class AwsRefused(OperationRefused):
+    """AWS did not do what an operator's command asked; `aws_code` is AWS's own code, or the client error's name."""
+
+    code = "aws_refused"
+
+    def __init__(self, action: str, aws_code: str, *, on: str | None, next_step: str) -> None:
+        super().__init__(f"{action}{f' on {on}' if on else ''} failed: {aws_code}", next_step)
+        self.action = action
+        self.aws_code = aws_code
 
 
 class ConfigurationError(OperatorError):

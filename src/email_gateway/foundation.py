@@ -4,16 +4,20 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 
 from email_gateway.errors import ConfigurationError, DatabaseUnavailable, GatewayError, SecretUnavailable
 from email_gateway.fleet import Fleet
-from email_gateway.observe import get_logger
+from email_gateway.observe import REGISTRY, get_logger
+from email_gateway.observe.emf import EmbeddedMetrics, emitting
+from email_gateway.observe.serving import serving_metrics
 from email_gateway.secrets import SecretName, SecretsService
 from email_gateway.settings import Settings
-from email_gateway.store.connecting import Renew
+from email_gateway.store.connecting import MakePassword, Renew
 from email_gateway.store.database import Database
+from email_gateway.store.failures import naming
+from email_gateway.store.instances import Identity
 from email_gateway.store.migrations import require_current
 from email_gateway.vault.keyring import Keyring
 from email_gateway.vault.root_source import SecretsRoots
@@ -22,6 +26,7 @@ log = get_logger(__name__)
 
 # As long as the secrets get: what may pass by itself is waited for, then a supervisor decides.
 DATABASE_PATIENCE = timedelta(seconds=15)
+EMBEDDED = "the embedded server"
 RETRY_EVERY = timedelta(seconds=0.5)
 
 
@@ -48,7 +53,7 @@ async def open_foundation(settings: Settings, process: str) -> AsyncIterator[Fou
         log.warning(warning)
     secrets = await SecretsService.start(settings)
     try:
-        db = await connect(database_url(settings, secrets), renew=lambda: renewed_urls(secrets))
+        db = await connect(get_database_source(settings, secrets), renew=lambda: renewed_urls(secrets))
         secrets.subscribe(lambda changed: follow_database_url(db, secrets, changed))
         try:
             await require_current(db)
@@ -56,7 +61,8 @@ async def open_foundation(settings: Settings, process: str) -> AsyncIterator[Fou
             fleet = Fleet(db, secrets, keyring, process)
             await fleet.start()
             try:
-                yield Foundation(settings, secrets, db, keyring, fleet)
+                async with showing_metrics(settings, fleet.identity):
+                    yield Foundation(settings, secrets, db, keyring, fleet)
             finally:
                 await fleet.close()
         finally:
@@ -65,13 +71,57 @@ async def open_foundation(settings: Settings, process: str) -> AsyncIterator[Fou
         await secrets.close()
 
 
-def database_url(settings: Settings, secrets: SecretsService) -> str:
-    """Return the database's URL: the secret when there is one, else the setting."""
-    secret = secrets.find(SecretName.DATABASE_URL)
-    url = secret.value if secret else settings.database_url
-    if not url:
+@contextlib.asynccontextmanager
+async def showing_metrics(settings: Settings, identity: Identity) -> AsyncIterator[None]:
+    """Serve this process's metrics and write them for CloudWatch, where the settings say so."""
+    async with contextlib.AsyncExitStack() as shown:
+        if settings.metrics_listen is not None:
+            await shown.enter_async_context(serving_metrics(settings.metrics_listen))
+        if settings.metrics_emf:
+            source = f"{identity.process} {identity.pid} on {identity.host}"
+            metrics = EmbeddedMetrics(REGISTRY, gateway=settings.secrets_prefix, source=source)
+            await shown.enter_async_context(emitting(metrics))
+        yield
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseSource:
+    """The database's URL, and what an operator knows it by; the name stands in errors.
+
+    `make_password` is set where the URL's password does not count.
+    """
+
+    url: str = field(repr=False)
+    name: str
+    make_password: MakePassword | None = None
+
+
+def get_database_source(settings: Settings, secrets: SecretsService) -> DatabaseSource:
+    """Return where the database is; raises ConfigurationError when nobody says so."""
+    if (source := find_database_source(settings, secrets)) is None:
         raise ConfigurationError("no database: set DATABASE_URL, or run `email-gateway up` for an embedded one")
-    return url
+    return source
+
+
+def find_database_source(settings: Settings, secrets: SecretsService) -> DatabaseSource | None:
+    """Return where the database is: the secret says so when there is one, else the setting."""
+    secret = secrets.find(SecretName.DATABASE_URL)
+    if secret is None:
+        return None
+    name = secrets.origin_of(SecretName.DATABASE_URL)
+    is_ours = settings.is_database_embedded and secret.value == settings.database_url
+    if is_ours:
+        return DatabaseSource(secret.value, EMBEDDED)
+    return DatabaseSource(secret.value, name, find_make_password(settings))
+
+
+def find_make_password(settings: Settings) -> MakePassword | None:
+    """Return what signs a token for each login to RDS, where the settings want that."""
+    if not settings.database_iam_auth:
+        return None
+    from email_gateway.secrets.rds_tokens import RdsTokens  # noqa: PLC0415  (the AWS client takes 0.3 s to import)
+
+    return RdsTokens(settings)
 
 
 async def renewed_urls(secrets: SecretsService) -> AsyncIterator[str]:
@@ -95,18 +145,22 @@ async def follow_database_url(db: Database, secrets: SecretsService, changed: fr
     if SecretName.DATABASE_URL not in changed or secret is None:
         return
     try:
-        await db.use(secret.value)
+        with naming(secrets.origin_of(SecretName.DATABASE_URL)):
+            await db.use(secret.value)
     except GatewayError as error:
         # The connections there are go on, and one that is refused later asks for the URL again.
         log.error("database_url_not_usable", version_id=secret.version_id, error=error)
 
 
-async def connect(url: str, *, patience: timedelta = DATABASE_PATIENCE, renew: Renew | None = None) -> Database:
+async def connect(
+    source: DatabaseSource, *, patience: timedelta = DATABASE_PATIENCE, renew: Renew | None = None
+) -> Database:
     """Connect to the database, waiting while it starts or recovers; then raises DatabaseUnavailable."""
     deadline = time.monotonic() + patience.total_seconds()
     while True:
         try:
-            return await Database.connect(url, renew=renew)
+            with naming(source.name):
+                return await Database.connect(source.url, renew=renew, make_password=source.make_password)
         except DatabaseUnavailable as error:
             if time.monotonic() >= deadline:
                 raise

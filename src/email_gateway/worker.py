@@ -7,17 +7,20 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from math import ceil
 
-from email_gateway.delivery import Delivery, open_transport
+from email_gateway.delivery import Courtesy, Delivery, find_host, open_transport
 from email_gateway.errors import ClaimLost, DatabaseUnavailable, KeyUnavailable, SecretUnavailable, Tampered
 from email_gateway.events import Recorder
 from email_gateway.foundation import Foundation, open_foundation
 from email_gateway.limits.shared_rate import SharedRate
 from email_gateway.mail.deliveries import Claims, Outcome, Verdict
 from email_gateway.observe import get_logger
-from email_gateway.pace import Keeper, NotYet, Pace, PaceLimits, Reserve, Turn
+from email_gateway.pace import Keeper, NotYet, Pace, PaceLimits, Reserve, Shape, Turn, shape_of
 from email_gateway.queue import Queue
+from email_gateway.secrets import SecretsService
 from email_gateway.settings import Settings
-from email_gateway.store.messages import prune_idempotency_keys
+from email_gateway.store.accepting import prune_idempotency_keys
+from email_gateway.store.database import Database
+from email_gateway.store.statistics import fold_tallies
 from email_gateway.vault.keyring import Keyring
 
 log = get_logger(__name__)
@@ -26,6 +29,7 @@ log = get_logger(__name__)
 # orchestrators wait before they kill (30 s).
 GRACE = timedelta(seconds=20)
 TIDY_EVERY = timedelta(minutes=10)
+FOLD_EVERY = timedelta(seconds=2)
 # What was heard of a held route by a probe with a reply may be this message's doing: the next probe takes another.
 STAND_BACK = timedelta(seconds=30)
 AFTER_OUTAGE = timedelta(seconds=1)
@@ -50,12 +54,16 @@ async def run_worker(settings: Settings, stop: asyncio.Event) -> None:
     """Deliver mail until `stop` is set, then finish what is under way and give back the rest."""
     async with open_foundation(settings, "worker") as foundation:
         db, keyring = foundation.db, foundation.keyring
+        shape = find_shape(settings, foundation.secrets)
         async with (
-            open_transport(settings, foundation.secrets, db, keyring) as transport,
+            open_transport(
+                settings, foundation.secrets, db, keyring, Courtesy(shape.mails, shape.recipients)
+            ) as transport,
             open_shared_rate(foundation) as reserve,
         ):
             log.info("worker_ready", transport=settings.transport)
-            await work(foundation, Delivery(transport, keyring, db), stop, reserve)
+            loop = make_loop(foundation, Delivery(transport, keyring, db), route_limits(settings, shape), reserve)
+            await work(foundation, loop, stop)
         log.info("worker_stopped")
 
 
@@ -74,28 +82,43 @@ async def open_shared_rate(foundation: Foundation) -> AsyncIterator[Reserve | No
         await shared.close()
 
 
-def make_loop(foundation: Foundation, delivery: Delivery, reserve: Reserve | None) -> Loop:
+def find_shape(settings: Settings, secrets: SecretsService) -> Shape:
+    """Return what is known of the server that this process hands mail to."""
+    host = find_host(settings, secrets)
+    return shape_of(host) if host else Shape()
+
+
+def route_limits(settings: Settings, shape: Shape) -> PaceLimits:
+    """Return what the settings allow of what the server at the other end is known to bear."""
+    connections = settings.route_connections if settings.transport == "smtp" else settings.worker_concurrency
+    rates = [rate for rate in (settings.route_rate or None, shape.per_second) if rate is not None]
+    return PaceLimits(
+        ceil(connections * COMPOSED_AHEAD),
+        ceil(connections * DESTINATION_SHARE),
+        rate=min(rates, default=None),
+        fleet_conversations=shape.connections,
+    )
+
+
+def make_loop(foundation: Foundation, delivery: Delivery, limits: PaceLimits, reserve: Reserve | None = None) -> Loop:
     """Put the parts of the loop together, as the settings have them."""
     settings, db = foundation.settings, foundation.db
-    connections = settings.route_connections if settings.transport == "smtp" else settings.worker_concurrency
-    limits = PaceLimits(
-        ceil(connections * COMPOSED_AHEAD), ceil(connections * DESTINATION_SHARE), rate=settings.route_rate or None
-    )
     pace = Pace(settings.transport, limits, reserve)
+    keeper = Keeper(db, pace, prepare=lambda reason: renew_credentials(foundation, reason))
     return Loop(
-        Queue(db, capacity=settings.worker_concurrency, max_doubts=settings.max_doubts, choose=pace.turns),
+        Queue(db, capacity=settings.worker_concurrency, max_doubts=settings.max_doubts, choose=keeper.turns),
         pace,
-        Keeper(db, pace, prepare=lambda reason: renew_credentials(foundation, reason)),
+        keeper,
         delivery,
         Recorder(db, foundation.keyring, max_doubts=settings.max_doubts),
     )
 
 
-async def work(foundation: Foundation, delivery: Delivery, stop: asyncio.Event, reserve: Reserve | None = None) -> None:
+async def work(foundation: Foundation, loop: Loop, stop: asyncio.Event) -> None:
     """Run the loop and its upkeep until `stop`; fail when one of them fails."""
-    loop = make_loop(foundation, delivery, reserve)
     moving = asyncio.create_task(deliver(loop))
-    upkeep = [asyncio.create_task(task) for task in (loop.queue.keep(), loop.keeper.keep(), tidy(foundation))]
+    keeping = (loop.queue.keep(), loop.queue.expire(), loop.keeper.keep(), tidy(foundation), fold(foundation.db))
+    upkeep = [asyncio.create_task(task) for task in keeping]
     stopped = asyncio.create_task(stop.wait())
     try:
         await asyncio.wait((moving, *upkeep, stopped), return_when=asyncio.FIRST_COMPLETED)
@@ -121,6 +144,14 @@ async def tidy(foundation: Foundation) -> None:
             if field_key_age:
                 await renew_field_keys(foundation.keyring, field_key_age)
         await asyncio.sleep(TIDY_EVERY.total_seconds())
+
+
+async def fold(db: Database) -> None:
+    """Keep what the running totals are read from short, until cancelled."""
+    while True:
+        with contextlib.suppress(DatabaseUnavailable):  # the next round will do
+            await fold_tallies(db)
+        await asyncio.sleep(FOLD_EVERY.total_seconds())
 
 
 async def renew_field_keys(keyring: Keyring, age: timedelta) -> None:
@@ -156,12 +187,15 @@ async def attempt(loop: Loop, turn: Turn) -> None:
     try:
         await loop.events.record(claims, await converse(loop, turn))
     except NotYet:
-        await give_back(loop.queue, claims)
+        await give_back(loop.queue, claims, reason="not_yet")
     except ClaimLost:
+        # Nothing was sent. Of several recipients some may still be held, and their dot be committed.
         log.warning("claim_lost", message_id=str(claims.message_id))
-    except DatabaseUnavailable:
-        # Before the dot, so nothing was sent: the lease runs out, and the delivery is rescued.
-        log.warning("attempt_unrecorded", message_id=str(claims.message_id))
+        await give_back(loop.queue, claims, reason="claim_lost")
+    except DatabaseUnavailable as error:
+        # Before the dot, so nothing was sent.
+        log.warning("attempt_put_off", message_id=str(claims.message_id), error=error)
+        await give_back(loop.queue, claims, reason=error.code)
     except Exception:
         # One message must not stop the others. Its lease runs out, and it is tried alone.
         log.exception("attempt_failed", message_id=str(claims.message_id))
@@ -174,7 +208,7 @@ async def converse(loop: Loop, turn: Turn) -> Sequence[Outcome]:
         turn.give_up()
         return too_late(turn.claims)
     async with turn:
-        await loop.queue.composing.enter(turn.claims)
+        await loop.queue.begin_composing(turn.claims)
         outcomes = await loop.delivery.attempt(turn.claims, reached=loop.queue.reached)
         loop.keeper.hear(turn, outcomes)
     return [stand_back(outcome) for outcome in outcomes] if turn.probes else outcomes
@@ -186,14 +220,15 @@ def stand_back(outcome: Outcome) -> Outcome:
     return replace(outcome, wait=STAND_BACK) if is_refused and outcome.code is not None else outcome
 
 
-async def give_back(queue: Queue, claims: Claims) -> None:
-    """Return to the queue what must wait longer than a claim may be held for nothing.
+async def give_back(queue: Queue, claims: Claims, *, reason: str) -> None:
+    """Return to the queue what was not sent.
 
-    Tried until the database takes it: a lease that runs out would look as if the message had killed its worker.
+    Tried until the database takes it: a lease that runs out would look as if the message had killed its worker,
+    or, where the dot was committed, as if it had been sent.
     """
     while True:
         try:
-            return await queue.give_back(claims)
+            return await queue.give_back(claims, reason=reason)
         except DatabaseUnavailable:
             await asyncio.sleep(AFTER_OUTAGE.total_seconds())
 

@@ -12,8 +12,8 @@ from email_gateway.limits import Limits
 from email_gateway.secrets import SecretsService
 from email_gateway.secrets.secrets_manager import SecretsManagerSource
 from email_gateway.settings import load_settings
+from email_gateway.store.accepting import Acceptor
 from email_gateway.store.database import Database
-from email_gateway.store.messages import Acceptor
 from email_gateway.vault.keyring import Keyring
 from email_gateway.vault.root_source import SecretsRoots
 from email_gateway.vault.roots import derive_root
@@ -102,6 +102,13 @@ async def client(shared: Served) -> AsyncIterator[httpx.AsyncClient]:
 async def rotating(aws: Aws, db: Database) -> AsyncIterator[Served]:
     """A server of this test's own whose secrets are in Secrets Manager, the rotation key among them."""
     aws.create({"rotation-key": ROTATION_KEY})
+    async with served_from_secrets_manager(aws, db) as served:
+        yield served
+
+
+@asynccontextmanager
+async def served_from_secrets_manager(aws: Aws, db: Database) -> AsyncIterator[Served]:
+    """A server whose secrets are those of `aws`, as the one process of a fleet."""
     settings = aws.settings()
     secrets = await SecretsService.start(settings, source=await SecretsManagerSource.open(settings, PATIENT))
     keyring = await Keyring.start(db, SecretsRoots(secrets))

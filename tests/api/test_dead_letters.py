@@ -57,7 +57,7 @@ async def test_dead_letters_are_listed_shown_and_counted_without_anything_person
     dead = [await make_dead(alone, acme), await make_dead(alone, acme, reason="in_doubt", to="maria@example.org")][::-1]
     listed = await admin.get("/admin/dlq")
     assert [one["id"] for one in listed.json()["data"]] == dead
-    assert listed.json()["data"][0] | {"created_at": 0, "dead_at": 0} == {
+    assert listed.json()["data"][0] | {"created_at": 0, "dead_at": 0, "to_do": ""} == {
         "id": dead[0],
         "tenant_id": str(alone.acme),
         "tenant": "acme",
@@ -69,6 +69,7 @@ async def test_dead_letters_are_listed_shown_and_counted_without_anything_person
         "enhanced": None,
         "created_at": 0,
         "dead_at": 0,
+        "to_do": "",
     }
     shown = await admin.get(f"/admin/dlq/{dead[0]}")
     assert shown.json()["delivery"] == listed.json()["data"][0]
@@ -77,6 +78,7 @@ async def test_dead_letters_are_listed_shown_and_counted_without_anything_person
     assert stats["total"] == 2
     assert {one["reason"]: one["deliveries"] for one in stats["by_reason"]} == {"worker_lost": 1, "in_doubt": 1}
     assert {one["domain"]: one["deliveries"] for one in stats["by_domain"]} == {"example.net": 1, "example.org": 1}
+    assert "`email-gateway dlq retry` sends it again" in listed.json()["data"][0]["to_do"]
     assert "maria" not in listed.text + shown.text
 
 

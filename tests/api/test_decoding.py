@@ -52,7 +52,7 @@ NASTY: list[tuple[str, bytes]] = [
     ("a fraction for a life", GOOD[:-1] + b', "expires_after": 600.5}'),
     ("100,000 lists", b"[" * 100_000),
     ("100,000 lists, closed", b"[" * 100_000 + b"]" * 100_000),
-    ("100,000 objects", b'{"to":' * 100_000),
+    ("40,000 objects", b'{"to":' * 40_000),
     ("100,000 lists in a field", GOOD[:-1] + b', "template": ' + b"[" * 100_000 + b"]" * 100_000 + b"}"),
     ("100,000 lists as recipients", GOOD[:-1] + b', "cc": ' + b"[" * 100_000 + b"]" * 100_000 + b"}"),
     ("a string", json.dumps(MARK).encode()),

@@ -1,3 +1,4 @@
+import asyncio
 import socket
 from dataclasses import replace
 
@@ -8,6 +9,7 @@ from email_gateway.api import ApiContext
 from email_gateway.api.context import Readiness
 from email_gateway.limits import Limits
 from email_gateway.settings import load_settings
+from email_gateway.store.database import Database
 from tests.api.conftest import ENVIRONMENT
 from tests.api.house import ADMIN_KEY, Served, email, serving
 
@@ -65,6 +67,29 @@ async def test_without_the_database_nothing_is_ready_and_requests_are_503(contex
         refused = await client.get("/v1/emails", headers={"x-api-key": f"eg_00000000_{'A' * 43}"})
         assert (refused.status_code, refused.json()["code"]) == (503, "database_unavailable")
         assert refused.headers["retry-after"] == "1"
+
+
+@pytest.mark.parametrize(
+    ("broken", "mended"),
+    [
+        ("SET default_transaction_read_only = on", "RESET default_transaction_read_only"),  # as providers do at 95 %
+        ("SET temp_file_limit = 0", "RESET temp_file_limit"),  # stands for a disk without room for half a megabyte
+    ],
+)
+async def test_a_database_that_can_be_read_and_not_written_is_not_ready(
+    alone: Served, postgres_url: str, broken: str, mended: str
+) -> None:
+    server = await Database.connect(postgres_url, pool_size=1)
+    row = await alone.db.fetch_one("SELECT current_database()")
+    assert row is not None
+    async with alone.client() as client:
+        for change, status, word in ((broken, 503, "unavailable"), (mended, 200, "ok")):
+            await server.execute(f"ALTER DATABASE {row[0]} {change}")
+            await server.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1", row[0])
+            await asyncio.sleep(Readiness.MAX_AGE_SECONDS)
+            answer = await client.get("/v1/health/readyz")
+            assert (answer.status_code, answer.json()["checks"]["database"]) == (status, word)
+    await server.close()
 
 
 async def test_a_missing_migration_is_not_ready(context: ApiContext) -> None:

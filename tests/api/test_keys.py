@@ -5,6 +5,8 @@ import uuid
 import httpx
 import pytest
 
+from email_gateway.api.rotation_steps import STEPS
+from email_gateway.observe import REGISTRY
 from email_gateway.store.audit import list_audit
 from email_gateway.vault.roots import derive_root
 from tests.api.conftest import ROTATION_KEY
@@ -122,5 +124,21 @@ async def test_what_is_no_step_is_refused(rotating: Served, name: str, secret: s
     assert answer.json()["errors"]
 
 
+def counted(name: str, result: str) -> float:
+    return REGISTRY.get_sample_value("email_gateway_rotation_steps_total", {"step": name, "result": result}) or 0.0
+
+
 async def test_a_version_that_does_not_exist_is_asked_for_again(rotating: Served) -> None:
+    before = counted("stage", "failed")
     assert (await step(rotating, "stage", str(uuid.uuid4()))).status_code == 503
+    assert counted("stage", "failed") == before + 1
+
+
+async def test_steps_that_are_done_are_counted(aws: Aws, rotating: Served) -> None:
+    before = [counted(name, "ok") for name in STEPS]
+    version = put_pending(aws)
+    for name in ("stage", "verify"):
+        await step(rotating, name, version)
+    promote(aws, version)
+    await step(rotating, "complete", version)
+    assert [counted(name, "ok") for name in STEPS] == [count + 1 for count in before]

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from email_gateway.api.protocol import BoundedProtocol
+from email_gateway.api.server import CUT_OFF_AT_ONCE
 from tests.api.house import Served, serving
 
 pytestmark = pytest.mark.anyio
@@ -20,6 +21,9 @@ class ImpatientProtocol(BoundedProtocol):
     body_seconds = 0.3
     write_seconds = 0.3
     body_grace_seconds = 0.5
+    linger_idle_seconds = 0.3
+    linger_seconds = 1.0
+    linger_bytes = 64 * 1024 * 1024
 
 
 @pytest.fixture(scope="module")
@@ -47,6 +51,11 @@ async def talk(address: tuple[str, int], *pieces: bytes) -> bytes:
 
 async def test_headers_that_never_end_are_cut_off(address: tuple[str, int]) -> None:
     assert (await talk(address, GET + b"x-slow: ")).startswith(b"HTTP/1.1 408 ")
+
+
+async def test_more_than_are_cut_off_at_once_are_cut_off_one_after_the_other(address: tuple[str, int]) -> None:
+    answers = await asyncio.gather(*(talk(address, GET + b"x-slow: ") for _ in range(2 * CUT_OFF_AT_ONCE + 1)))
+    assert all(answer.startswith(b"HTTP/1.1 408 ") for answer in answers)
 
 
 async def test_a_connection_that_asks_nothing_is_closed(address: tuple[str, int]) -> None:
@@ -85,6 +94,75 @@ async def test_an_answer_arrives_although_its_request_is_still_coming(
     async with asyncio.timeout(10):
         assert (await reader.readline()).split()[1] == status
     writer.close()
+
+
+@pytest.mark.parametrize(
+    ("head", "status"),
+    [
+        (b"x-long: " + b"x" * 40_000 + b"\r\ncontent-length: %d\r\n\r\n", b"431"),
+        (b"no header\r\ncontent-length: %d\r\n\r\n", b"400"),
+    ],
+)
+async def test_a_refusal_below_http_arrives_although_a_body_follows(
+    address: tuple[str, int], head: bytes, status: bytes
+) -> None:
+    length = 8 * 1024 * 1024
+    reader, writer = await asyncio.open_connection(*address)
+    writer.write(b"POST /v1/emails HTTP/1.1\r\nhost: x\r\n" + head % length)
+    for _ in range(length // 65536):
+        writer.write(bytes(65536))
+        await writer.drain()
+    async with asyncio.timeout(10):
+        assert (await reader.readline()).split()[1] == status
+    writer.close()
+
+
+async def test_a_slow_client_finds_its_answer_when_it_has_sent_all(address: tuple[str, int]) -> None:
+    reader, writer = await asyncio.open_connection(*address)
+    writer.write(b"POST /v1/emails HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: 600000\r\n\r\n")
+    for _ in range(6):  # longer than anybody may be quiet
+        await asyncio.sleep(0.1)
+        writer.write(bytes(100_000))
+        await writer.drain()
+    assert (await reader.readline()).split()[1] == b"401"
+    writer.close()
+
+
+async def send_for_ever(writer: asyncio.StreamWriter, piece: bytes, pause: float) -> None:
+    """Send pieces until the server cuts the connection."""
+    async with asyncio.timeout(10):
+        while True:
+            writer.write(piece)
+            await writer.drain()
+            await asyncio.sleep(pause)
+
+
+@pytest.mark.parametrize(
+    ("kept", "piece", "pause"),
+    [("", bytes(65536), 0.0), ("connection: close\r\n", bytes(65536), 0.0), ("connection: close\r\n", b"x", 0.05)],
+    ids=["much, kept", "much", "long"],
+)
+async def test_what_follows_an_answer_is_read_for_so_long_and_so_much_only(
+    shared: Served, kept: str, piece: bytes, pause: float
+) -> None:
+    class Hasty(ImpatientProtocol):
+        linger_bytes = 1024 * 1024
+
+    async with serving(shared.context, Hasty) as url:
+        host, _, port = url.removeprefix("http://").partition(":")
+        reader, writer = await asyncio.open_connection(host, int(port))
+        writer.write(f"POST /v1/emails HTTP/1.1\r\nhost: x\r\n{kept}content-length: 999999999\r\n\r\n".encode())
+        assert (await reader.readline()).split()[1] == b"401"
+        with pytest.raises(ConnectionError):
+            await send_for_ever(writer, piece, pause)
+        writer.close()
+
+
+async def test_what_was_sent_ahead_of_a_last_answer_is_not_served(shared: Served, address: tuple[str, int]) -> None:
+    key = f"x-api-key: {shared.acme_key}\r\n"
+    lists = f"GET /v1/emails HTTP/1.1\r\nhost: x\r\n{key}".encode()
+    answers = await talk(address, lists + b"connection: close\r\n\r\n" + 3 * (lists + b"\r\n"))
+    assert answers.count(b"HTTP/1.1 ") == 1
 
 
 async def test_headers_of_one_request_after_another_are_cut_off_too(address: tuple[str, int]) -> None:

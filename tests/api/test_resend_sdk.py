@@ -1,10 +1,13 @@
 """Resend's own Python SDK, with one URL changed."""
 
 import asyncio
+from email.utils import parseaddr
+from typing import Any
 
+import httpx
 import pytest
 import resend
-from resend.exceptions import ResendError
+from resend.exceptions import MissingRequiredFieldsError, ResendError, ValidationError
 
 from tests.api.house import Served
 
@@ -41,6 +44,28 @@ async def test_a_message_is_sent_and_read_back() -> None:
     assert sent["id"] in [one["id"] for one in listed["data"]]
 
 
+async def test_an_address_beyond_ascii_is_taken_in_every_field_and_shown_and_found(shared: Served) -> None:
+    sent = await asyncio.to_thread(
+        resend.Emails.send,
+        {**PARAMS, "to": ["José <josé@bücher.example>"], "cc": "用户@example.net", "reply_to": ["ação@acme.example"]},
+    )
+    read = await asyncio.to_thread(resend.Emails.get, sent["id"])
+    assert read["to"] == ["José <josé@xn--bcher-kva.example>"]
+    assert (read["cc"], read["reply_to"]) == (["用户@example.net"], ["ação@acme.example"])
+    async with httpx.AsyncClient(headers={"Authorization": f"Bearer {shared.acme_key}"}) as client:
+        found = await client.post(f"{shared.url}/v1/emails/search", json={"address": "JOSE\u0301@bücher.example"})
+    assert [one["id"] for one in found.json()["data"]] == [sent["id"]]
+
+
+@pytest.mark.parametrize("name", ["Acme (Billing)", "Silva, Ana", 'Ana "Nina" Silva', "Acme: Billing"])
+async def test_a_name_is_taken_as_it_stands_and_shown_in_a_form_that_can_be_sent_again(name: str) -> None:
+    sent = await asyncio.to_thread(resend.Emails.send, {**PARAMS, "from": f"{name} <a@acme.example>"})
+    shown = (await asyncio.to_thread(resend.Emails.get, sent["id"]))["from"]
+    again = await asyncio.to_thread(resend.Emails.send, {**PARAMS, "from": shown})
+    assert (await asyncio.to_thread(resend.Emails.get, again["id"]))["from"] == shown
+    assert parseaddr(shown) == (name, "a@acme.example")
+
+
 async def test_a_batch_is_sent_strictly_and_permissively() -> None:
     sent = await asyncio.to_thread(resend.Batch.send, [PARAMS, PARAMS])
     assert len(sent["data"]) == 2
@@ -70,6 +95,32 @@ async def test_the_sdks_errors_are_its_own(monkeypatch: pytest.MonkeyPatch) -> N
     with pytest.raises(ResendError) as forbidden:
         await asyncio.to_thread(resend.Emails.send, PARAMS)
     assert (forbidden.value.code, forbidden.value.error_type) == (403, "invalid_api_key")
+
+
+@pytest.mark.parametrize("missing", ["from", "to", "subject", "html"])
+async def test_a_missing_field_is_the_sdks_own_error(missing: str) -> None:
+    params: Any = {name: value for name, value in PARAMS.items() if name != missing}
+    with pytest.raises(MissingRequiredFieldsError) as refused:
+        await asyncio.to_thread(resend.Emails.send, params)
+    assert refused.value.error_type == "missing_required_field"
+    with pytest.raises(MissingRequiredFieldsError):
+        await asyncio.to_thread(resend.Batch.send, [PARAMS, params])
+    with pytest.raises(MissingRequiredFieldsError):
+        await asyncio.to_thread(resend.Batch.send, [params], {"batch_validation": "permissive"})
+
+
+async def test_something_missing_beside_another_mistake_is_a_validation_error() -> None:
+    params: Any = {**{name: value for name, value in PARAMS.items() if name != "html"}, "reply_to": "nowhere"}
+    with pytest.raises(ValidationError):
+        await asyncio.to_thread(resend.Emails.send, params)
+
+
+async def test_a_missing_body_of_a_large_message_is_the_sdks_own_error() -> None:
+    big = {"filename": "a.bin", "content": "A" * 2_000_000}
+    params: Any = {name: value for name, value in PARAMS.items() if name != "html"}
+    params["attachments"] = [big]
+    with pytest.raises(MissingRequiredFieldsError):
+        await asyncio.to_thread(resend.Emails.send, params)
 
 
 async def test_the_asynchronous_client_works_too() -> None:

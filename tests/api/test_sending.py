@@ -22,8 +22,7 @@ async def count(api: Served) -> int:
 
 async def opened(api: Served, message_id: str) -> Content:
     message = await get_message(api.db, api.acme, uuid.UUID(message_id))
-    sealed = await api.context.keyring.open(api.acme, "message.content", message.message_id, message.whole_content)
-    return msgspec.msgpack.decode(sealed, type=Content)
+    return msgspec.msgpack.decode(await api.context.keyring.open(api.acme, *message.shown), type=Content)
 
 
 async def test_a_message_is_answered_202_with_its_id_and_stored_sealed(api: Served, acme: httpx.AsyncClient) -> None:

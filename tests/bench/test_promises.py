@@ -47,6 +47,15 @@ def test_a_run_in_which_all_went_well_keeps_every_promise() -> None:
         ({"done": [replace(DONE, problem="late")]}, "every process follows each rotation in its time"),
         ({"opened": {"message.content": {"opened": 3, "unreadable": 1}}}, "no row is unreadable"),
         ({"opened": {}}, "no row is unreadable"),
+        (
+            {
+                "opened": {
+                    "message.content": {"opened": 4, "unreadable": 0},
+                    "event.reply": {"opened": 0, "unreadable": 0},
+                }
+            },
+            "no row is unreadable",
+        ),
         ({"read_back": {"read": 4, "404 not_found": 1}}, "every mail reads as it was sent"),
         ({"read_back": {"read": 0}}, "every mail reads as it was sent"),
         ({"difference": 1}, "the books balance"),

@@ -13,7 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 from email_gateway.cli import app, exits
-from email_gateway.cli.aws import pack_rotation_function
+from email_gateway.cli.aws.rotation_zip import pack_rotation_function
 from tests.moto_server import AWS_ENVIRONMENT, REGION, connect, create_secrets, moto_server
 
 SITE_PACKAGES = Path(boto3.__file__).parents[1]

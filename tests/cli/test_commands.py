@@ -111,6 +111,18 @@ async def test_status_counts_and_finds_the_api_away(database_url: str) -> None:
     assert b"billing" in people.stdout
 
 
+async def test_status_compares_its_running_totals_with_a_recount(
+    database_url: str, db: Database, tenant_id: Any
+) -> None:
+    assert await told("status", "--recount", DATABASE_URL=database_url) == {"off_by": {}}
+    assert b"every running total" in (await run("status", "--recount", DATABASE_URL=database_url)).stdout
+    await db.execute("INSERT INTO tally (tenant_id, state, amount) VALUES ($1, 'dead', -2)", tenant_id)
+    for options in ((), ("--json",)):
+        off = await run("status", "--recount", *options, DATABASE_URL=database_url)
+        assert off.returncode == 1
+        assert b"acme" in off.stdout
+
+
 async def test_keys_status_names_roots_and_counts_data_keys(
     database_url: str, keyring: Keyring, tenant_id: Any
 ) -> None:
@@ -167,3 +179,17 @@ async def test_sending_without_a_key_says_where_keys_come_from(tmp_path: Path) -
     done = await run("send", "--to", "ana@example.net", "--home", str(tmp_path))
     assert done.returncode == 1
     assert b"--api-key" in done.stderr
+
+
+async def test_migrate_takes_the_owners_url_from_a_file_and_shows_nothing_of_a_wrong_one(
+    database_url: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "owner.url"
+    file.write_text(f"{database_url}\n")
+    elsewhere = "postgresql://nobody:MARK-elsewhere@127.0.0.1:1/nowhere"
+    assert await told("migrate", "--url-file", str(file), DATABASE_URL=elsewhere) == {"applied": []}
+    file.write_text("MARK-no-url")
+    refused = await run("migrate", "--url-file", str(file))
+    assert refused.returncode == 1
+    assert b"must look like postgresql://" in refused.stderr
+    assert b"MARK" not in refused.stderr

@@ -4,9 +4,11 @@ from pathlib import Path
 from uuid import UUID, uuid4
 
 import pytest
+from typer.testing import CliRunner
 
-from email_gateway.cli.connecting import open_vault
-from email_gateway.errors import ConfigurationError, WrongRootKey
+from email_gateway.cli import app
+from email_gateway.cli.connecting import find_api_url, open_database, open_vault
+from email_gateway.errors import ConfigurationError, DatabaseUnavailable, WrongRootKey
 from email_gateway.up.home import Credentials, Home, Runtime
 from email_gateway.vault.keyring import Keyring
 from tests.conftest import KEY, SALT
@@ -54,6 +56,25 @@ async def test_the_keys_of_a_named_home_go_before_the_environment(
             assert (await opened.tenant(tenant_id)).index_key_id == ours
 
 
+def test_the_address_is_https_where_the_api_has_a_certificate(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert find_api_url(None) == "http://127.0.0.1:8025/v1"
+    for name in ("TLS_CERT_FILE", "TLS_KEY_FILE"):
+        monkeypatch.setenv(name, "/etc/server.pem")
+    assert find_api_url(None) == "https://127.0.0.1:8025/v1"
+
+
+def test_migrations_log_in_by_iam_as_well(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("DATABASE_IAM_AUTH", "true")
+    monkeypatch.setenv("AWS_REGION", "us-east-1")
+    file = tmp_path / "owner.url"
+    file.write_text("postgresql://email_gateway_migrator@127.0.0.1:1/email_gateway")
+    answer = CliRunner().invoke(app, ["migrate", "--url-file", str(file)])
+    # A token is asked for, and none is signed for a server that is not verified.
+    assert isinstance(answer.exception, ConfigurationError)
+    assert "DATABASE_IAM_AUTH needs" in str(answer.exception)
+    assert "its URL is that of --url-file" in str(answer.exception)
+
+
 async def test_without_keys_the_command_says_which_are_missing(
     monkeypatch: pytest.MonkeyPatch, database_url: str
 ) -> None:
@@ -69,3 +90,19 @@ async def test_other_keys_than_the_databases_open_nothing(monkeypatch: pytest.Mo
     with pytest.raises(WrongRootKey):
         async with open_vault(None):
             pass
+
+
+async def test_a_database_that_is_away_is_named_by_whoever_said_where_it_is(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    away = "postgresql://nobody@127.0.0.1:1/nothing"
+    set_environment(monkeypatch, away)
+    with pytest.raises(DatabaseUnavailable, match=r"its URL is that of DATABASE_URL$"):
+        async with open_database(None):
+            pass
+    home = Home(tmp_path)
+    with home.held():
+        home.publish(Runtime(1, "http://127.0.0.1:9/v1", away))
+        with pytest.raises(DatabaseUnavailable, match=f"the gateway that runs in {tmp_path}$"):
+            async with open_database(tmp_path):
+                pass

@@ -17,6 +17,7 @@ import httpx
 import pytest
 
 from tests.conftest import KEY, SALT
+from tests.delivery.certificates import Authority
 from tests.plugins.marks import session_watch
 from tests.up.running import MAIL, PATIENCE_SECONDS, children_of, eventually, lives
 
@@ -74,6 +75,31 @@ def make_api_key(database_url: str) -> str:
         capture_output=True,
     )
     return str(json.loads(made.stdout)["api_key"])
+
+
+@pytest.mark.parametrize("processes", ["1", "2"])
+async def test_with_a_certificate_of_its_own_the_api_takes_mail_over_verified_tls(
+    tmp_path: Path, database_url: str, processes: str
+) -> None:
+    authority, pem = Authority(), tmp_path / "server.pem"
+    pem.write_bytes(authority.server_pem())
+    own = {"TLS_CERT_FILE": str(pem), "TLS_KEY_FILE": str(pem), "API_PROCESSES": processes}
+    key = make_api_key(database_url)
+    with running(tmp_path, "api", "--port", "0", DATABASE_URL=database_url, **own) as api:
+        assert eventually(lambda: api.has_said("api_ready"))
+        async with httpx.AsyncClient(verify=authority.trust(), timeout=PATIENCE_SECONDS) as client:
+            url = f"https://127.0.0.1:{api.port}/v1"
+            assert (await client.get(f"{url}/health/readyz")).json()["status"] == "healthy"
+            sent = await client.post(f"{url}/emails", json=MAIL, headers={"Authorization": f"Bearer {key}"})
+            assert sent.status_code == 202
+        assert api.stop() == 0
+
+
+async def test_a_certificate_that_cannot_serve_is_exit_code_78(tmp_path: Path, database_url: str) -> None:
+    missing = str(tmp_path / "none.pem")
+    with running(tmp_path, "api", DATABASE_URL=database_url, TLS_CERT_FILE=missing, TLS_KEY_FILE=missing) as api:
+        assert api.process.wait(PATIENCE_SECONDS) == 78
+        assert api.has_said("TLS_CERT_FILE and TLS_KEY_FILE cannot serve (No such file or directory)")
 
 
 async def test_a_worker_ends_with_0_when_it_is_told_to(tmp_path: Path, database_url: str) -> None:

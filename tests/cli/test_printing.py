@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from email_gateway.cli.printing import print_json, print_table, show, show_duration
+from email_gateway.cli.printing import print_json, print_table, print_wrapped, show, show_duration
 
 
 @pytest.mark.parametrize(
@@ -21,6 +21,14 @@ from email_gateway.cli.printing import print_json, print_table, show, show_durat
 )
 def test_a_duration_is_shown_in_its_two_largest_units(seconds: float, shown: str) -> None:
     assert show_duration(timedelta(seconds=seconds)) == shown
+
+
+def test_a_sentence_stays_within_the_page_and_steers_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    print_wrapped("a \x1b[2J word " * 20, indent=6)
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) > 1
+    assert all(line.startswith("      ") and len(line) <= 79 for line in lines)
+    assert "\x1b" not in "".join(lines)
 
 
 def test_nothing_is_shown_as_a_dash_and_several_with_commas() -> None:

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
 from email.message import EmailMessage
+from typing import Any, cast
 from uuid import UUID
 
 import httpx
@@ -18,14 +19,30 @@ from uuid_utils.compat import uuid7
 from email_gateway.dashboard import DashboardContext, build_dashboard
 from email_gateway.mail.content import Address, Content
 from email_gateway.mail.deliveries import State
+from email_gateway.secrets.secret import FROM_ENVIRONMENT, SECRETS
+from email_gateway.secrets.standing import SecretStatus
+from email_gateway.store.accepting import Acceptor, NewMessage
 from email_gateway.store.database import Database
-from email_gateway.store.messages import Acceptor, NewMessage
 from email_gateway.vault.keyring import Keyring
 from tests.makers import new_message, new_request
 
 ADMIN_KEY = "the-admin-key-of-these-tests-0123456789"
 OPERATOR = "Ana Operator"
 HOSTILE = '"><img src=x onerror="alert(1)"><script>alert(2)</script>'
+
+
+def status_of(version_id: str | None = FROM_ENVIRONMENT, **changes: Any) -> SecretStatus:
+    """What a process knows of a secret that it has just read."""
+    known: dict[str, Any] = {
+        "version_id": version_id,
+        "age_seconds": 3.0,
+        "stale": False,
+        "last_error": None,
+        "last_error_code": None,
+        "next_refresh_seconds": None,
+        **changes,
+    }
+    return cast("SecretStatus", known)
 
 
 @dataclass
@@ -35,10 +52,15 @@ class KeySecret:
 
 @dataclass
 class KeySource:
-    """The one fake: the admin key in force, and the one before it."""
+    """The one fake: the admin key in force, the one before it, and what is known of the secrets of an environment."""
 
     value: str = ADMIN_KEY
     previous: str | None = None
+    can_change: bool = False
+    statuses: dict[str, SecretStatus] = field(default_factory=lambda: {known.name: status_of() for known in SECRETS})
+
+    def status(self) -> dict[str, SecretStatus]:
+        return self.statuses
 
     def admin_key_matches(self, candidate: str) -> bool:
         return candidate in (self.value, self.previous)

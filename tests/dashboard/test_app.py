@@ -154,7 +154,7 @@ async def test_while_the_database_is_away_the_page_says_so_and_no_more(house: Ho
 
 async def test_an_error_nobody_foresaw_shows_nothing_of_the_inside(house: House) -> None:
     async with house.operator() as client:
-        await house.db.execute("ALTER VIEW conservation RENAME COLUMN dead TO gone")
+        await house.db.execute("ALTER VIEW running_conservation RENAME COLUMN dead TO gone")
         answer = await client.get("/dashboard/")
         assert answer.status_code == 500
         assert "conservation" not in answer.text

@@ -1,7 +1,12 @@
+from datetime import timedelta
+
 import pytest
 
 from email_gateway.mail.deliveries import State
-from tests.dashboard.house import House, add_message, content, set_state
+from email_gateway.store import holds, pace
+from email_gateway.store.holds import Target
+from email_gateway.store.pace import Why
+from tests.dashboard.house import OPERATOR, House, add_message, content, set_state
 
 pytestmark = pytest.mark.anyio
 
@@ -31,11 +36,36 @@ async def test_the_counts_add_up_and_the_first_step_is_gone(house: House) -> Non
 
 async def test_a_missing_delivery_shows_as_a_difference(house: House) -> None:
     await add_message(house)
-    await house.db.execute("UPDATE message SET delivery_count = 3")
+    await house.db.execute("DELETE FROM delivery")
     async with house.operator() as client:
         page = (await client.get("/dashboard/")).text
-    assert "Difference 2." in page
+    assert "Difference 1." in page
     assert "Difference 0." not in page
+
+
+async def test_what_is_held_and_what_waits_for_a_person_is_named_with_what_to_do(house: House) -> None:
+    await set_state(house, await add_message(house), State.DEAD, reason="in_doubt")
+    await pace.hold(
+        house.db, "smtp", "", Why("auth", "auth_failed", 535), probe_in=timedelta(minutes=5), is_probe=False
+    )
+    await holds.hold(house.db, Target(to="example.net"), actor=OPERATOR, reason="<b>ticket 4711</b>")
+    async with house.operator() as client:
+        page = " ".join((await client.get("/dashboard/")).text.split())
+    for words in (
+        "Waits for you",
+        "<b>route smtp held</b>: auth_failed at auth (535), since",
+        "Put the right user and password into the secret `smtp-url`",
+        f"<b>mail to example.net held</b>: {OPERATOR}: &lt;b&gt;ticket 4711&lt;/b&gt;",
+        "email-gateway queue release --to example.net",
+        "<b>1 dead letters</b>: in_doubt",
+        "`email-gateway dlq retry` sends it again",
+    ):
+        assert words in page
+
+
+async def test_a_gateway_in_which_nothing_waits_says_nothing_of_it(house: House) -> None:
+    async with house.operator() as client:
+        assert "Waits for you" not in (await client.get("/dashboard/")).text
 
 
 async def test_the_chart_has_sixty_minutes_and_a_text_alternative(house: House) -> None:

@@ -35,6 +35,12 @@ def test_encoded_words_and_odd_charsets_are_read() -> None:
     assert mail.text == "fatura ç\ufffd\n"
 
 
+def test_an_address_in_utf8_is_shown_as_it_is() -> None:
+    raw = "From: Acme <a@acme.example>\r\nTo: =?utf-8?b?Sm9zw6k=?= <josé@example.net>\r\n\r\nDue.\r\n".encode()
+    assert parse_mail(raw).header("To") == "José <josé@example.net>"
+    assert parse_headers(raw).header("To") == "José <josé@example.net>"
+
+
 def test_an_attached_mail_is_one_file() -> None:
     inner = raw_mail(subject="Inside", html="<script>alert(1)</script>")
     raw = (

@@ -2,7 +2,7 @@ from datetime import timedelta
 
 import pytest
 
-from email_gateway.dashboard.rendering import TEMPLATES, show_after, show_size
+from email_gateway.dashboard.rendering import TEMPLATES, show_after, show_length, show_short, show_size
 
 
 @pytest.mark.parametrize(
@@ -18,6 +18,18 @@ from email_gateway.dashboard.rendering import TEMPLATES, show_after, show_size
 )
 def test_a_distance_in_time_reads_as_people_say_it(seconds: float, shown: str) -> None:
     assert show_after(timedelta(seconds=seconds)) == shown
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"),
+    [(-1, "0 s"), (34.9, "34 s"), (125, "2 min 5 s"), (10_900, "3 h 1 min"), (7_780_000, "90 d 1 h")],
+)
+def test_a_length_of_time_has_its_two_largest_units(seconds: float, shown: str) -> None:
+    assert show_length(timedelta(seconds=seconds)) == shown
+
+
+def test_a_name_is_shown_by_its_beginning() -> None:
+    assert (show_short("11111111-aaaa-bbbb"), show_short("short")) == ("11111111", "short")
 
 
 @pytest.mark.parametrize(("octets", "shown"), [(0, "0 B"), (1023, "1023 B"), (1536, "1.5 KB"), (5_242_880, "5.0 MB")])

@@ -24,26 +24,31 @@ class Authority:
 
     def trust(self) -> ssl.SSLContext:
         """A client's context that verifies against this authority alone."""
-        pem = self._certificate.public_bytes(serialization.Encoding.PEM).decode()
-        return ssl.create_default_context(cadata=pem)
+        return ssl.create_default_context(cadata=self.pem())
+
+    def pem(self) -> str:
+        """The authority's certificate, as SSL_CERT_FILE wants it."""
+        return self._certificate.public_bytes(serialization.Encoding.PEM).decode()
 
     def server(self, name: str = "127.0.0.1", *, expired: bool = False, self_signed: bool = False) -> ssl.SSLContext:
         """A server's context with a certificate for `name`, a host or an address."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "server.pem"
+            path.write_bytes(self.server_pem(name, expired=expired, self_signed=self_signed))
+            context.load_cert_chain(path)
+        return context
+
+    def server_pem(self, name: str = "127.0.0.1", *, expired: bool = False, self_signed: bool = False) -> bytes:
+        """A server's key and certificate, as programs read both from one file."""
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test server")])
         issuer, issuer_key = (subject, key) if self_signed else (self._name, self._key)
         certificate = _sign(subject, key, issuer, issuer_key, name=name, expired=expired)
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "server.pem"
-            path.write_bytes(
-                key.private_bytes(
-                    serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-                )
-                + certificate.public_bytes(serialization.Encoding.PEM)
-            )
-            context.load_cert_chain(path)
-        return context
+        private = key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+        return private + certificate.public_bytes(serialization.Encoding.PEM)
 
 
 def _sign(

@@ -16,9 +16,9 @@ from email_gateway.errors import ClaimLost, DatabaseUnavailable
 from email_gateway.mail.content import Address, Attachment, Content
 from email_gateway.mail.deliveries import COMMON_LANE, Claims, Outcome, Phase, Verdict
 from email_gateway.store import deliveries
+from email_gateway.store.accepting import Acceptor, NewAttachment
 from email_gateway.store.database import Database
 from email_gateway.store.deliveries import Turns
-from email_gateway.store.messages import Acceptor, NewAttachment
 from email_gateway.vault.held_roots import HeldRoots
 from email_gateway.vault.keyring import Keyring
 from email_gateway.vault.roots import derive_root

@@ -146,6 +146,46 @@ async def test_octets_in_clear_behind_the_answer_to_starttls_abort_the_session(
     assert_nothing_in_clear(server)
 
 
+@pytest.mark.parametrize("refusal", [b"502 5.5.1 Command not implemented\r\n", b"500 what?\r\n"])
+async def test_a_server_without_ehlo_is_greeted_with_helo_and_asked_for_no_extension(refusal: bytes) -> None:
+    server = SmtpServer(script={"EHLO": Say(refusal)})
+    assert (await send_to(server, "opportunistic")).verdict is Verdict.DELIVERED
+    assert server.verbs() == ["EHLO", "HELO", "MAIL", "RCPT", "DATA", "QUIT"]
+    assert server.heard[2].line == b"MAIL FROM:<billing@acme.example>"
+
+
+@pytest.mark.parametrize(
+    ("tls", "user", "stage", "reason"),
+    [
+        ("required", "", "starttls", "tls_not_offered"),
+        ("opportunistic", LOGIN, "auth", "tls_not_offered"),
+        ("none", LOGIN, "auth", "auth_not_offered"),
+    ],
+)
+async def test_a_server_without_ehlo_gets_nothing_that_must_be_encrypted_or_logged_in(
+    tls: str, user: str, stage: str, reason: str
+) -> None:
+    server = SmtpServer(script={"EHLO": Say(b"502 5.5.1 Command not implemented\r\n")}, users=USERS)
+    outcome = await send_to(server, tls, user=user)
+    assert (outcome.verdict, outcome.stage, outcome.reason) == (Verdict.HELD, stage, reason)
+    assert_nothing_in_clear(server)
+
+
+@pytest.mark.parametrize(
+    ("script", "reason"),
+    [
+        ({"EHLO": Say(b"502 what?\r\n"), "HELO": Say(b"550 bad HELO\r\n")}, "helo_refused"),
+        ({"EHLO": Say(b"502 what?\r\n"), "HELO": Say(b"502 what?\r\n")}, "command_refused"),
+        ({"EHLO": Say(b"504 5.5.2 <x>: Helo command rejected\r\n")}, "helo_refused"),
+    ],
+)
+async def test_a_server_that_takes_neither_greeting_holds_the_mail(script: Script, reason: str) -> None:
+    server = SmtpServer(script=script)
+    outcome = await send_to(server, "none")
+    assert (outcome.verdict, outcome.stage, outcome.reason) == (Verdict.HELD, "ehlo", reason)
+    assert server.verbs()[-1] in ("EHLO", "HELO")
+
+
 @pytest.mark.parametrize("mechanisms", ["PLAIN LOGIN", "PLAIN", "LOGIN", "CRAM-MD5 LOGIN"])
 async def test_login_works_with_what_the_server_offers(authority: Authority, mechanisms: str) -> None:
     server = SmtpServer(tls=authority.server(), users=USERS, mechanisms=mechanisms)

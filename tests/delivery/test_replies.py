@@ -7,7 +7,6 @@ import pytest
 
 from email_gateway.delivery import phrases
 from email_gateway.delivery.phrases import AFTER_CODES, BEFORE_CODES, find_after_codes, find_before_codes, words_of
-from email_gateway.delivery.reasons import DEAD_ADDRESS, REASONS, advice, is_throttle
 from email_gateway.delivery.replies import (
     AT_DOT,
     AT_RCPT,
@@ -22,6 +21,7 @@ from email_gateway.delivery.replies import (
 )
 from email_gateway.delivery.reply_parser import Reply
 from email_gateway.mail.deliveries import Hardness, Scope, Verdict
+from email_gateway.mail.reasons import DEAD_ADDRESS, REASONS, advice, is_throttle
 from tests.delivery.saying import reply_of
 
 B, D, H = Verdict.BOUNCED, Verdict.DEFERRED, Verdict.HELD

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from email_gateway.delivery.reasons import DEAD_ADDRESS, LOCAL, PASSING, REASONS, THROTTLES
 from email_gateway.mail.deliveries import Scope
+from email_gateway.mail.reasons import DEAD_ADDRESS, LOCAL, PASSING, REASONS, THROTTLES
 
 PAGE = Path(__file__).parents[2] / "docs" / "replies.md"
 HELD_SCOPES = (Scope.ROUTE, Scope.OURS, Scope.SENDER)

@@ -42,6 +42,14 @@ def test_an_address_of_visible_ascii_may_stand_in_a_command(address: str) -> Non
     assert check_address(address) == address
 
 
+@pytest.mark.parametrize("address", ["josé@b.example", "用户@b.example", "é" * 122 + "@b.example"])
+def test_an_address_beyond_ascii_may_stand_where_the_server_takes_utf8(address: str) -> None:
+    assert check_address(address, takes_utf8=True) == address
+    for refused in (f"{address}>", f"{address} x", f"\u2028{address}", f"\x85{address}", f"\ud800{address}", "é" * 128):
+        with pytest.raises(InvalidArgument):
+            check_address(refused, takes_utf8=True)
+
+
 @pytest.mark.parametrize("code", [*range(0x21), 0x3C, 0x3E, *range(0x7F, 0xA0), 0xE9, 0x2028])
 def test_no_control_space_bracket_or_other_letter_may(code: int) -> None:
     for address in (f"{chr(code)}a@b.example", f"a{chr(code)}@b.example", f"a@b.example{chr(code)}"):

@@ -1,5 +1,6 @@
 """The embedded server against the real thing: starts, restarts, crashes, kills and rivals."""
 
+import contextlib
 import json
 import os
 import signal
@@ -120,8 +121,24 @@ def test_nothing_runs_as_root_and_nothing_it_owns_is_roots(server: EmbeddedPostg
 
 def test_password_and_log_are_for_their_owner_only(server: EmbeddedPostgres, home: Path) -> None:
     server.start()
-    for path in (home / "postgres" / "password", home / "postgres.log"):
+    server.password_of("somebody")
+    for path in (home / "postgres" / "password", home / "postgres" / "somebody.password", home / "postgres.log"):
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_the_password_of_a_login_stays_the_same_for_its_home(server: EmbeddedPostgres, home: Path) -> None:
+    server.start()
+    password = server.password_of("somebody")
+    assert server.url_of("somebody") == server.url.replace(
+        f"email_gateway:{server.url.split(':')[2].split('@')[0]}", f"somebody:{password}"
+    )
+    server.stop()
+    again = EmbeddedPostgres(home)
+    try:
+        again.start()
+        assert again.password_of("somebody") == password != again.password_of("another")
+    finally:
+        again.stop()
 
 
 def test_no_connection_without_the_password_and_none_but_on_loopback(server: EmbeddedPostgres) -> None:
@@ -237,13 +254,26 @@ def test_a_taken_port_is_left_and_another_remembered(server: EmbeddedPostgres, h
     assert int((home / "postgres" / "port").read_text()) != port
 
 
+def taken(port: int) -> socket.socket:
+    """Listen on a port as soon as nobody else holds it: children of a killed server may for a moment."""
+    made: list[socket.socket] = []
+
+    def take() -> bool:
+        with contextlib.suppress(OSError):
+            made.append(socket.create_server(("127.0.0.1", port)))
+        return bool(made)
+
+    wait_until(take, "the port free")
+    return made[0]
+
+
 def test_a_restart_after_a_crash_insists_on_its_port(server: EmbeddedPostgres) -> None:
     url = server.start()
     assert server.pid is not None
     os.kill(server.pid, signal.SIGKILL)
     wait_until(lambda: server.pid is None, "the end of the server")
     with (
-        socket.create_server(("127.0.0.1", int(url.rsplit(":", 1)[1].split("/")[0]))),
+        taken(int(url.rsplit(":", 1)[1].split("/")[0])),
         pytest.raises(DatabaseUnavailable, match="did not start"),
     ):
         server.ensure_running()

@@ -8,9 +8,10 @@ import pytest
 from email_gateway.events import Recorder
 from email_gateway.mail.deliveries import COMMON_LANE, SUSPECT_LANE, Claims, Outcome, Verdict
 from email_gateway.store import deliveries
+from email_gateway.store.accepting import Acceptor
 from email_gateway.store.database import Database
 from email_gateway.store.deliveries import Turns
-from email_gateway.store.messages import Acceptor, get_message, list_events
+from email_gateway.store.messages import get_message, list_events
 from email_gateway.vault.keyring import Keyring
 from tests.makers import new_message, new_request
 
@@ -80,7 +81,7 @@ async def test_recipients_of_one_message_may_come_to_different_things(
 async def test_a_late_result_changes_no_state(db: Database, keyring: Keyring, tenant_id: uuid.UUID) -> None:
     slow = await claimed(db, tenant_id)
     await db.execute("UPDATE delivery SET claim_expires_at = now() - interval '1 second'")
-    await deliveries.rescue(db, max_doubts=2)
+    await deliveries.rescue(db, max_doubts=2, lease_for=timedelta(0))
     again = await deliveries.claim(db, Turns({SUSPECT_LANE: 1}), lease_for=timedelta(seconds=20))
     assert again.claims, "somebody else has claimed it meanwhile"
     await Recorder(db, keyring, max_doubts=2).record(slow, outcomes(slow, Verdict.BOUNCED, reply=None))

@@ -1,6 +1,7 @@
 """What operators and fate do to the secrets: what is said, what stays readable, and the way back."""
 
-from uuid import UUID
+import json
+from uuid import UUID, uuid4
 
 import pytest
 from moto.backends import get_backend
@@ -10,11 +11,13 @@ from email_gateway.errors import ConfigurationError, WrongRootKey
 from email_gateway.store.database import Database
 from email_gateway.store.keys import list_roots
 from email_gateway.vault.adoption import rescue
+from email_gateway.vault.keyring import Keyring
 from email_gateway.vault.root_source import SecretsRoots
 from email_gateway.vault.roots import derive_root
 from tests.fleet.conftest import Join
 from tests.fleet.test_following import OLD_ROOT, active_root, opens, seal
 from tests.fleet.test_refreshing import NEW_KEY
+from tests.given_roots import only
 from tests.moto_server import REGION
 from tests.plugins.secrets_manager import VALUES, Aws, Start
 
@@ -175,3 +178,19 @@ async def test_an_empty_crypto_root_beside_sealed_rows_is_no_beginning(
     assert await opens(member, sealed)
     await db.execute("INSERT INTO crypto_root TABLE backup_of_crypto_root")
     assert await opens(await join(), sealed)
+
+
+async def test_mail_sealed_under_a_key_that_was_stored_wrapped_stays_readable_once_the_value_is_stored_alone(
+    aws: Aws, db: Database, join: Join, tenant_id: UUID
+) -> None:
+    # A release that took braces for a part of the key has made this root key and sealed under it.
+    wrapped = json.dumps({"encryption-key": NEW_KEY})
+    root, version = derive_root(wrapped, SALT), aws.put("encryption-key", wrapped)
+    keyring = await Keyring.start(db, only(root, version, aws.versions["encryption-salt"]))
+    row = uuid4()
+    sealed = (await keyring.tenant(tenant_id)).seal("message.content", row, b"MARK")
+    with pytest.raises(ConfigurationError, match="a JSON object"):
+        await join()
+    aws.put("encryption-key", NEW_KEY)
+    member = await join()
+    assert await member.keyring.open(tenant_id, "message.content", row, sealed) == b"MARK"

@@ -20,8 +20,8 @@ from email_gateway.fleet import Fleet
 from email_gateway.limits import Limits
 from email_gateway.secrets import SecretsService
 from email_gateway.secrets.secrets_manager import CallLimits, SecretsManagerSource
+from email_gateway.store.accepting import Acceptor
 from email_gateway.store.database import Database
-from email_gateway.store.messages import Acceptor
 from email_gateway.vault.keyring import Keyring
 from email_gateway.vault.root_source import SecretsRoots
 from tests.api.house import email, make_accounts, serving

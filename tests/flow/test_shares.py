@@ -4,23 +4,21 @@ import asyncio
 import base64
 import contextlib
 import json
-import re
 import socket
 from collections.abc import Iterator
-from pathlib import Path
 
 import anyio
 import httpx
 import pytest
 
 from bench.gateway import Gateway
+from bench.neighbours import MOST_MEMORY, highest_memory
 from tests.flow.conftest import Run
 from tests.flow.mailing import add_tenant
 from tests.marks import marked
 
 pytestmark = pytest.mark.anyio
 
-MOST_MEMORY = 512 * 1024 * 1024
 MIB = 1024 * 1024
 SLOW_CONNECTIONS = 1000
 SMALL_MAILS = 300
@@ -30,14 +28,6 @@ SMALL_MAILS = 300
 def gateway(run: Run) -> Iterator[Gateway]:
     with run("api") as gateway:
         yield gateway
-
-
-def highest_memory(gateway: Gateway) -> int:
-    """The most that the api process has held, in bytes."""
-    status = Path(f"/proc/{gateway.pid_of('api')}/status").read_text()
-    found = re.search(r"VmHWM:\s+(\d+) kB", status)
-    assert found
-    return int(found[1]) * 1024
 
 
 def client_of(gateway: Gateway, api_key: str) -> httpx.AsyncClient:

@@ -8,7 +8,7 @@ import pytest
 
 from bench.gateway import Gateway
 from tests.flow.conftest import Run
-from tests.flow.mailing import add_tenant, copies, rows, send_mails, settled, wait_until
+from tests.flow.mailing import add_tenant, copies, rows, send_batch, send_mails, settled, wait_until
 from tests.flow.tempered import tempered_running, throttling
 from tests.marks import marked
 
@@ -170,14 +170,15 @@ async def test_urgent_mail_of_a_tenant_goes_before_its_bulk(run: Run) -> None:
 
 async def test_a_destination_that_hangs_keeps_nobody_elses_mail(run: Run) -> None:
     with tempered_running() as server, run("api", "worker", TRANSPORT="smtp", SMTP_URL=server.url) as gateway:
-        for domain in range(10):
-            send_mails(gateway, 20, to=f"{marked('to')}@d{domain}.example")
-        await settled(gateway, delivered=200)
+        each = [{"to": f"{marked('to')}@d{domain}.example"} for domain in range(10)]
+        for _ in range(40):
+            send_batch(gateway, each)
+        await settled(gateway, delivered=400)  # its window is as wide as it gets
         server.temper.hanging = frozenset({"d3.example"})
-        for _ in range(5):
-            for domain in range(10):
-                send_mails(gateway, 20, to=f"{marked('to')}@d{domain}.example")
-        wait_until(lambda: len(server.taken) == 200 + 900, what="everybody else's mail")
+        for _ in range(150):  # one after the other: what waits for the tenth must not fill the line before the nine
+            send_batch(gateway, each)
+            await anyio.sleep(0.05)
+        wait_until(lambda: len(server.taken) == 400 + 9 * 150, what="everybody else's mail")
 
 
 def send_mails_as(gateway: Gateway, api_key: str, count: int) -> list[str]:

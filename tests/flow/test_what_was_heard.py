@@ -11,13 +11,14 @@ import pytest
 from bench.gateway import Gateway
 from tests.flow.conftest import Run
 from tests.flow.mailing import copies, rows, send_mails, settled, stalled_postgres, wait_until
+from tests.flow.replicated import replicated
 from tests.flow.tempered import Tempered, tempered_running
 
 pytestmark = pytest.mark.anyio
 
 WARM_UP = 60  # a route begins slowly
 AT_THE_DOT = 20
-LONGER_THAN_A_LEASE = 24.0
+LONGER_THAN_A_LEASE = 40.0
 
 
 def killed(gateway: Gateway, server: Tempered) -> None:
@@ -44,21 +45,51 @@ def stalled(gateway: Gateway, server: Tempered) -> None:
         time.sleep(LONGER_THAN_A_LEASE)
 
 
+async def at_the_dot(gateway: Gateway, server: Tempered, on_doubt: str) -> None:
+    """Bring mails so far that the server has taken them and has not answered."""
+    send_mails(gateway, WARM_UP)
+    await settled(gateway, delivered=WARM_UP)
+    server.temper.silent_dot = True
+    send_mails(gateway, AT_THE_DOT, on_doubt=on_doubt)
+    wait_until(lambda: server.waiting_at_dot() == AT_THE_DOT, what="every mail at its dot")
+
+
+async def all_once(gateway: Gateway, server: Tempered) -> None:
+    """Wait until every mail is known to be delivered: none lost, none twice, none in doubt."""
+    await settled(gateway, delivered=WARM_UP + AT_THE_DOT)
+    assert len(server.taken) == WARM_UP + AT_THE_DOT
+    assert copies(server) == {}
+    assert await rows(gateway, "SELECT FROM delivery WHERE doubts > 0") == []
+
+
 @pytest.mark.parametrize("on_doubt", ["resend", "hold"])
 @pytest.mark.parametrize("fault", [killed, stopped, stalled])
 async def test_what_was_heard_while_the_database_was_away_is_written_when_it_is_back(
     run: Run, fault: Callable[[Gateway, Tempered], None], on_doubt: str
 ) -> None:
     with tempered_running() as server, run("api", "worker", TRANSPORT="smtp", SMTP_URL=server.url) as gateway:
-        send_mails(gateway, WARM_UP)
-        await settled(gateway, delivered=WARM_UP)
-        server.temper.silent_dot = True
-        send_mails(gateway, AT_THE_DOT, on_doubt=on_doubt)
-        wait_until(lambda: server.waiting_at_dot() == AT_THE_DOT, what="every mail at its dot")
+        await at_the_dot(gateway, server, on_doubt)
         fault(gateway, server)
-        await settled(gateway, delivered=WARM_UP + AT_THE_DOT)
-        assert copies(server) == {}
-        assert await rows(gateway, "SELECT FROM delivery WHERE doubts > 0") == []
+        await all_once(gateway, server)
+
+
+@pytest.mark.parametrize("on_doubt", ["resend", "hold"])
+async def test_what_was_heard_while_the_database_failed_over_is_written_to_the_new_primary(
+    run: Run, on_doubt: str
+) -> None:
+    with (
+        tempered_running() as server,
+        run(TRANSPORT="smtp", SMTP_URL=server.url) as gateway,
+        replicated(gateway) as pair,
+    ):
+        for part in ("api", "worker"):
+            gateway.start(part, DATABASE_URL=pair.url)
+        await at_the_dot(gateway, server, on_doubt)
+        pair.kill_primary()
+        server.release()
+        await anyio.sleep(2)
+        pair.promote()
+        await all_once(gateway, server)
 
 
 async def test_a_worker_that_is_killed_at_the_dot_leaves_one_doubt_for_each_mail_and_no_more(run: Run) -> None:

@@ -1,4 +1,3 @@
-import asyncio
 import socket
 import subprocess
 from collections.abc import AsyncIterator
@@ -7,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from email_gateway.limits import Limits, network_of
-from tests.plugins.system_packages import get_program
+from tests.redis_server import running_redis
 
 pytestmark = pytest.mark.anyio
 
@@ -20,20 +19,8 @@ async def redis(
 ) -> AsyncIterator[tuple[str, "subprocess.Popen[bytes]"]]:
     """A real Redis on a loopback port, given all the time it needs: its URL and its process."""
     monkeypatch.setattr("email_gateway.limits.REDIS_TIMEOUT_SECONDS", 10.0)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    options = ["--bind", "127.0.0.1", "--port", str(port), "--save", "", "--dir", str(tmp_path)]
-    process = subprocess.Popen([get_program("redis-server"), *options], stdout=subprocess.DEVNULL)  # noqa: ASYNC220
-    url = f"redis://127.0.0.1:{port}/0"
-    limits = Limits(url)
-    async with asyncio.timeout(10):
-        while await limits.redis_health() != "ok":  # noqa: ASYNC110 - it says so by answering
-            await asyncio.sleep(0.02)
-    await limits.close()
-    yield url, process
-    process.kill()
-    process.wait()
+    with running_redis(tmp_path) as running:
+        yield running
 
 
 async def fail(limits: Limits, client: str, times: int) -> None:
@@ -48,6 +35,14 @@ async def test_ten_failures_make_a_client_wait_and_nobody_else() -> None:
     assert 1 <= await limits.admin_wait_seconds(CLIENT) <= 60
     assert await limits.admin_wait_seconds("203.0.113.10") == 0
     assert await limits.redis_health() == "disabled"
+
+
+async def test_wrong_api_keys_and_wrong_admin_keys_are_counted_apart() -> None:
+    limits = Limits()
+    for _ in range(10):
+        await limits.add_key_failure(CLIENT)
+    assert 1 <= await limits.key_wait_seconds(CLIENT) <= 60
+    assert await limits.admin_wait_seconds(CLIENT) == 0
 
 
 @pytest.mark.needs("redis-server")

@@ -13,7 +13,7 @@ def read(octets: bytes) -> EmailMessage:
 
 
 def read_field(field: str) -> EmailMessage:
-    return read(field.encode("ascii") + b"\r\n")
+    return read(field.encode() + b"\r\n")
 
 
 def names_in(field: str) -> list[str]:

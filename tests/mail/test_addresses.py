@@ -32,6 +32,26 @@ ACCEPTED = [
     ("user@example。com", "user@example.com", None),
     ("user@\uff45\uff58\uff41\uff4d\uff50\uff4c\uff45.com", "user@example.com", None),
     ("user@1and1.example", "user@1and1.example", None),
+    ("Acme (Billing) <a@acme.example>", "a@acme.example", "Acme (Billing)"),
+    ("Silva, Ana <a@acme.example>", "a@acme.example", "Silva, Ana"),
+    ("Silva, João <joao@example.com>", "joao@example.com", "Silva, João"),
+    ('Ana "Nina" Silva <a@acme.example>', "a@acme.example", 'Ana "Nina" Silva'),
+    ('"Nina" and "Ana" <a@acme.example>', "a@acme.example", '"Nina" and "Ana"'),
+    ('"Silva, Ana" (Billing) <a@acme.example>', "a@acme.example", '"Silva, Ana" (Billing)'),
+    ('6" Pipes <a@acme.example>', "a@acme.example", '6" Pipes'),
+    ('"Acme <a@acme.example>', "a@acme.example", '"Acme'),
+    ("Acme: Billing; Dept. [3] <a@acme.example>", "a@acme.example", "Acme: Billing; Dept. [3]"),
+    ("Acme \\ Sons <a@acme.example>", "a@acme.example", "Acme \\ Sons"),
+    ("Acme @ Home <a@acme.example>", "a@acme.example", "Acme @ Home"),
+    ("@acme <a@acme.example>", "a@acme.example", "@acme"),
+    ('"Silva (Ana) \u003ca@x.example\u003e, Bia" <a@acme.example>', "a@acme.example", "Silva (Ana) <a@x.example>, Bia"),
+    ("josé@example.net", "josé@example.net", None),
+    ("jose\u0301@example.net", "josé@example.net", None),
+    ("José <josé@bücher.example>", "josé@xn--bcher-kva.example", "José"),
+    ("用户.名@例え.テスト", "用户.名@xn--r8jz45g.xn--zckzah", None),
+    ("हिन्दी+tag@example.net", "हिन्दी+tag@example.net", None),
+    ("📧@example.net", "📧@example.net", None),
+    ("é" * 32 + "@example.com", "é" * 32 + "@example.com", None),
     ("a@b.co", "a@b.co", None),
     ("x" * 64 + "@example.com", "x" * 64 + "@example.com", None),
     (f"user@{'a' * 63}.com", f"user@{'a' * 63}.com", None),
@@ -61,13 +81,12 @@ REFUSED = [
     ("user@example.com, other@example.org", "a list"),
     ("user@example.com;other@example.org", "a list with a semicolon"),
     ("user@example.com other@example.org", "a list with a space"),
-    ("Silva, João <joao@example.com>", "a comma outside quotes"),
+    ("ana@example.com, Bia <bia@example.com>", "a list whose first has no brackets"),
+    ("Ana <ana@example.com>, Bia <bia@example.com>", "a list with names"),
+    ('"Ana" <ana@example.com>, "Bia" <bia@example.com>', "a list with quoted names"),
+    ('Ana "Nina <a@x.example>, b" <user@example.com>', "quotes that hide an address inside a name"),
     ("ceo@bank.example <x@evil.example>", "an address as an unquoted name"),
-    ('"Name <user@example.com>', "unclosed quote"),
     ('"Name" user@example.com', "a quoted name without brackets"),
-    ('"Name" junk <user@example.com>', "text between name and path"),
-    ('Na"me <user@example.com>', "a quote inside a name"),
-    ("Na\\me <user@example.com>", "a backslash outside quotes"),
     ('"a@evil.example"@example.com', "quoted local part with @"),
     ('"user name"@example.com', "quoted local part"),
     ('"user"@example.com', "quoted local part without need"),
@@ -76,11 +95,9 @@ REFUSED = [
     ("user(comment)@example.com", "comment in the local part"),
     ("user@example.com(comment)", "comment behind"),
     ("(comment)user@example.com", "comment before"),
-    ("Name (comment) <user@example.com>", "comment in the name"),
     ("Friends: user@example.com;", "group"),
     ("Friends: a <a@example.com>, b <b@example.com>;", "group of two"),
     ("undisclosed-recipients:;", "empty group"),
-    ("Friends: a <user@example.com>", "unclosed group"),
     ("<@relay.example:user@example.com>", "source route"),
     ("@relay.example,@b.example:user@example.com", "bare source route"),
     ("user%evil.example@example.com", "percent route"),
@@ -111,7 +128,16 @@ REFUSED = [
     ("u@" + ".".join(["a" * 60] * 5) + ".com", "domain of 309"),
     ("x" * 64 + "@" + ".".join(["a" * 60] * 3) + ".example", "255 octets together"),
     ("user@" + ".".join(["é" * 30] * 7) + ".com", "over 254 only as A-labels"),
-    ("usér@example.com", "SMTPUTF8 local part"),
+    ("é" * 33 + "@example.com", "local part of 66 octets"),
+    ("us\u00a0ér@example.com", "no-break space in the local part"),
+    ("us\u200bér@example.com", "zero-width space in the local part"),
+    ("us\ue000r@example.com", "private use in the local part"),
+    ("victim\uff20evil.example@example.com", "full-width @ in the local part"),
+    ("\uff55ser@example.com", "full-width letter in the local part"),
+    ("o\ufb03ce@example.com", "ligature in the local part"),
+    ("usér..x@example.com", "doubled dot beside UTF-8"),
+    ("usé r@example.com", "space beside UTF-8"),
+    ("<usér@example.com", "bracket beside UTF-8"),
     ("user\uff20example.com", "full-width @"),
     ("user@exam\u00adple.com", "soft hyphen, which IDNA drops"),
     ("user@exam\u200bple.com", "zero-width space, which IDNA drops"),
@@ -149,7 +175,9 @@ def test_a_nasty_address_is_refused(text: str) -> None:
     assert refusal.value.__context__ is None
 
 
-@pytest.mark.parametrize("text", ["marked.local@@example.com", "marked name (x) <marked@x.example>", "a@marked_.com"])
+@pytest.mark.parametrize(
+    "text", ["marked.local@@example.com", "marked@x.example, name <marked@x.example>", "a@marked_.com"]
+)
 def test_a_refusal_never_repeats_the_address(text: str) -> None:
     with pytest.raises(InvalidAddress) as refusal:
         parse_address(text)
@@ -159,14 +187,15 @@ def test_a_refusal_never_repeats_the_address(text: str) -> None:
 @pytest.mark.parametrize(
     ("text", "advice"),
     [
-        ("usér@example.com", "ASCII"),
+        ("us\u00a0ér@example.com", "invisible"),
+        ("\uff55ser@example.com", "full-width"),
         ('"user"@example.com', "without quotes"),
         ("user@[127.0.0.1]", "IP addresses"),
         ("user@example.com.", "dot at the end"),
         ("us..er@example.com", "doubled dot"),
         ("a!b@example.com", "routed"),
         ("a@" + "b." * 150 + "com", "domain to 255"),
-        ("Silva, João <joao@example.com>", "double quotes"),
+        ("ana@example.com, Bia <bia@example.com>", "double quotes"),
         ("Na\u202eme <user@example.com>", "text-direction"),
     ],
 )
@@ -201,7 +230,7 @@ def test_whatever_is_read_is_safe_in_an_envelope_and_reads_the_same_again(text: 
         address = parse_address(text)
     except InvalidAddress:
         return
-    assert address.email.isascii()
+    assert address.domain.isascii()
     assert not set(address.email) & set(' <>"(),:;\\[]\r\n\t\0')
     assert address.email.count("@") == 1
     assert parse_address(address.email) == Address(address.email)
@@ -210,6 +239,13 @@ def test_whatever_is_read_is_safe_in_an_envelope_and_reads_the_same_again(text: 
 def test_the_canonical_form_ignores_case_and_the_spelling_of_the_domain() -> None:
     forms = ["User@Bücher.example", "user@xn--bcher-kva.EXAMPLE", "USER@BÜCHER.EXAMPLE"]
     assert {canonical_address(form) for form in forms} == {b"user@xn--bcher-kva.example"}
+
+
+def test_the_canonical_form_beyond_ascii_is_one_for_every_spelling() -> None:
+    forms = ["josé@example.net", "JOSÉ@example.net", "Jose\u0301@EXAMPLE.net"]
+    assert {canonical_address(form) for form in forms} == {"josé@example.net".encode()}
+    once = canonical_address("\u0130brahim@example.net")
+    assert canonical_address(once.decode()) == once
 
 
 def test_the_canonical_form_takes_no_name() -> None:

@@ -172,6 +172,24 @@ def test_a_display_name_is_read_back_and_never_becomes_another_address(name: str
     assert max(map(len, field.split("\r\n"))) <= 998
 
 
+def test_an_address_beyond_ascii_is_read_back_from_utf8() -> None:
+    people = [Address("josé@example.net", "José, o Primeiro"), Address("用户@example.org"), Address("ana@example.com")]
+    field = address_field("To", people)
+    assert max(len(line.encode()) for line in field.split("\r\n")) <= 998
+    # The reader keeps octets beyond ASCII as lone surrogates.
+    read = [a.addr_spec.encode(errors="surrogateescape").decode() for a in read_field(field)["To"].addresses]
+    assert read == [p.email for p in people]
+    assert names_in(field) == ["José, o Primeiro", "", ""]
+
+
+@pytest.mark.parametrize(
+    "bad", ["us\u2028é@example.net", "us\u202eé@example.net", "us\xa0é@example.net", "é>@example.net"]
+)
+def test_an_address_beyond_ascii_that_is_not_ours_is_not_written(bad: str) -> None:
+    with pytest.raises(InvalidValue):
+        address_field("To", [Address(bad)])
+
+
 def test_fifty_recipients_are_folded() -> None:
     people = [Address(f"person{i}@example.com", f"Pessoa Número {i}") for i in range(50)]
     field = address_field("To", people)

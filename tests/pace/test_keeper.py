@@ -1,5 +1,6 @@
 """What a route teaches, written for the fleet in a real database and read by others."""
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
@@ -8,6 +9,7 @@ import pytest
 
 from email_gateway.mail.deliveries import COMMON_LANE, Claims, Outcome, Scope, Verdict, destination_lane, sender_lane
 from email_gateway.pace import Keeper, Pace, PaceLimits, Turn
+from email_gateway.pace.keeper import FRESH_SECONDS
 from email_gateway.store import pace as store
 from email_gateway.store.database import Database
 from email_gateway.store.pace import Temper
@@ -68,6 +70,19 @@ async def test_a_reply_that_speaks_of_us_holds_the_route_for_every_process(db: D
         "auth_failed",
         535,
     )
+
+
+async def test_a_keeper_that_is_told_something_as_it_is_told_to_end_ends(db: Database) -> None:
+    process = Process(db)
+    turn = process.pace.stand_in_line(make_claims())
+    async with turn, asyncio.timeout(20):
+        keeping = asyncio.create_task(process.keeper.keep())
+        while not process.keeper._wake._waiters:  # noqa: ASYNC110
+            await asyncio.sleep(0)
+        process.keeper.hear(turn, refused_login(turn.claims))
+        keeping.cancel()
+        await asyncio.wait((keeping,))
+    assert keeping.cancelled()
 
 
 async def test_one_process_of_the_fleet_probes_and_its_success_opens_the_route_for_all(db: Database) -> None:
@@ -143,6 +158,82 @@ async def test_an_operators_hold_is_not_probed_and_no_reply_ends_it(db: Database
     assert not lane.is_held
 
 
+async def hold_by_hand(db: Database, route: str = "smtp") -> None:
+    await db.execute("INSERT INTO pace (route, lane, state, held_by) VALUES ($1, '', 'held', 'operator')", route)
+
+
+async def test_nothing_may_be_claimed_before_it_was_read_what_is_held(db: Database) -> None:
+    await hold_by_hand(db)
+    process = Process(db)
+    assert process.keeper.turns(10, [COMMON_LANE]).quotas == {}
+    await process.keeper.look()
+    assert process.keeper.turns(10, [COMMON_LANE]).quotas == {}, "it is held"
+    await db.execute("DELETE FROM pace")
+    await process.keeper.look()
+    assert process.keeper.turns(10, [COMMON_LANE]).quotas == {COMMON_LANE: 10}
+
+
+async def test_a_worker_whose_database_was_away_reads_what_is_held_before_it_claims(db: Database) -> None:
+    process = Process(db)
+    await process.keeper.look()
+    process.keeper._looked_at -= FRESH_SECONDS
+    assert process.keeper.turns(10, [COMMON_LANE]).quotas == {}
+
+
+async def test_a_hold_of_every_route_outweighs_what_replies_say_of_this_one(db: Database) -> None:
+    process = Process(db)
+    await process.attempt(make_claims(), refused_login)
+    await process.keeper.look()
+    await hold_by_hand(db, "*")
+    await make_probe_due(db)
+    await process.keeper.look()
+    lane = process.pace.lane(COMMON_LANE)
+    assert lane.is_shut, "no probe either"
+    await db.execute("DELETE FROM pace WHERE route = '*'")
+    await process.keeper.look()
+    assert lane.may_probe, "and then what replies said counts again"
+
+
+async def test_a_probe_that_was_taken_and_not_begun_ends_with_a_hold_by_hand(db: Database) -> None:
+    process = Process(db)
+    await process.attempt(make_claims(), refused_login)
+    await process.keeper.look()
+    await make_probe_due(db)
+    await process.keeper.look()
+    assert process.pace.lane(COMMON_LANE).may_probe
+    await hold_by_hand(db, "*")
+    await process.keeper.look()
+    assert process.pace.lane(COMMON_LANE).is_shut
+
+
+@pytest.mark.parametrize("heard", [throttled, refused_login, delivered])
+@pytest.mark.parametrize("is_probe", [False, True])
+async def test_what_was_under_way_when_an_operator_held_does_not_end_the_hold_for_a_moment(
+    db: Database, heard: Callable[[Claims], list[Outcome]], is_probe: bool
+) -> None:
+    process = Process(db)
+    turn = process.pace.stand_in_line(make_claims())
+    async with turn:
+        turn.probes = {COMMON_LANE} if is_probe else set()
+        await hold_by_hand(db)
+        await process.keeper.look()
+        process.keeper.hear(turn, heard(turn.claims))
+        assert process.pace.lane(COMMON_LANE).is_shut, "before the database knows what was heard"
+    await process.keeper.look()
+    assert process.pace.lane(COMMON_LANE).is_shut
+    assert (await tempers(db))[COMMON_LANE].held_by == "operator"
+
+
+async def test_what_was_just_heard_does_not_hide_a_hold_by_hand(db: Database) -> None:
+    process = Process(db)
+    await process.attempt(make_claims(), throttled)
+    await process.keeper.look()
+    await hold_by_hand(db, "*")
+    process.keeper._changed_at[COMMON_LANE] = time.monotonic() + 60
+    await process.keeper.look()
+    assert process.pace.lane(COMMON_LANE).is_shut
+
+
 async def test_what_speaks_of_a_sender_holds_that_sender_of_that_tenant_only(db: Database) -> None:
     process = Process(db)
     await process.attempt(
@@ -187,6 +278,17 @@ async def test_of_what_two_processes_saw_at_once_the_most_counts(db: Database) -
     for process, turn in zip((first, second), turns, strict=True):
         process.keeper.hear(turn, throttled(turn.claims))
         await process.keeper.look()
+    assert (await tempers(db))[COMMON_LANE].rate == 9
+
+
+async def test_whoever_has_not_heard_of_a_refusal_a_moment_ago_does_not_lower_the_rate_any_more(db: Database) -> None:
+    first, second = Process(db), Process(db)
+    for _ in range(9):
+        await first.attempt(make_claims(), delivered)
+    await first.attempt(make_claims(), throttled)
+    await first.keeper.look()
+    await second.attempt(make_claims(), throttled)  # begun later, and it took nothing before
+    await second.keeper.look()
     assert (await tempers(db))[COMMON_LANE].rate == 9
 
 

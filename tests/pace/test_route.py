@@ -32,6 +32,7 @@ def temper(lane: str = COMMON_LANE, state: str = "held", rate: float | None = No
         probe_at=None,
         slowed_for=slowed_for if rate else None,
         is_probe_due=False,
+        route="smtp",
     )
 
 
@@ -122,6 +123,15 @@ async def test_a_sender_that_is_held_keeps_nobody_elses_mail() -> None:
     assert pace.turns(50, [COMMON_LANE]).senders == {lane}
 
 
+async def test_a_suspect_probes_for_a_sender_that_has_nothing_else_waiting() -> None:
+    pace, lane = make_pace(), sender_lane(TENANT, "acme.example")
+    pace.lane(lane).use(temper(lane), 0.0)
+    assert pace.turns(50, [COMMON_LANE, SUSPECT_LANE]).senders == {lane}
+    pace.lane(lane).may_probe = True
+    assert pace.turns(50, [COMMON_LANE, SUSPECT_LANE]).senders == set(), "or it would wait for ever: it is not moved"
+    assert pace.turns(50, [COMMON_LANE, SUSPECT_LANE, lane]).senders == {lane}
+
+
 async def test_a_rate_is_kept_and_shared_among_the_workers() -> None:
     pace = make_pace()
     pace.workers = 2
@@ -175,6 +185,45 @@ async def test_no_more_is_claimed_than_the_route_takes_soon() -> None:
 
 async def test_a_suspect_is_claimed_beside_the_rest() -> None:
     assert SUSPECT_LANE in make_pace().turns(50, [COMMON_LANE, SUSPECT_LANE]).quotas
+
+
+async def test_the_conversations_that_a_server_bears_are_shared_by_the_fleet() -> None:
+    pace = Pace("smtp", PaceLimits(20, 15, fleet_conversations=5))
+    pace.lane(COMMON_LANE).window = 20
+    pace.workers = 2
+    assert await begun(*(pace.stand_in_line(make_claims()) for _ in range(4))) == [True, True, False, False]
+    pace.workers = 8
+    assert pace.turns(100, [COMMON_LANE]).quotas.get(COMMON_LANE, 0) <= 4, "one each, and that is taken"
+
+
+async def test_whoever_is_next_at_a_slow_rate_stays_in_the_line() -> None:
+    pace = Pace("smtp", PaceLimits(20, 15, rate=0.1))
+    pace.lane(COMMON_LANE).window = 20
+    first, second = (pace.stand_in_line(make_claims()) for _ in range(2))
+    assert await begun(first, second) == [True, False]
+    second.since -= 15  # longer than anybody waits at a full destination
+    pace.admit()
+    assert second.is_waiting
+    second.since -= 10
+    pace.admit()
+    async with asyncio.timeout(1):
+        with pytest.raises(NotYet):
+            await second.__aenter__()
+
+
+async def test_mail_for_a_destination_that_hangs_does_not_stand_in_the_line() -> None:
+    pace = make_pace()
+    hanging = [pace.stand_in_line(make_claims("slow.example")) for _ in range(5)]
+    pace.stand_in_line(make_claims("quick.example"))
+    assert all(await begun(*hanging))
+    assert 0 < pace.turns(100, [COMMON_LANE, SLOW]).quotas[SLOW] <= 4, "as many as may follow soon"
+    lane = pace.lane(SLOW)
+    lane.succeeded_at -= 10
+    for turn in hanging:
+        lane.active[turn] -= 10
+    quotas = pace.turns(100, [COMMON_LANE, SLOW]).quotas
+    assert SLOW not in quotas
+    assert quotas[COMMON_LANE] > 4, "what is left is for those that flow"
 
 
 async def test_who_gives_up_leaves_no_trace_in_the_line() -> None:

@@ -1,7 +1,8 @@
 """Collects what is logged during the whole test run, with DEBUG on, and searches it at the end.
 
 A mark that stands for personal data, or a secret that some process was given, fails the session
-wherever it turns up: in a line of this process, or of a gateway that a test had started.
+wherever it turns up: in a line of this process, or of a gateway that a test had started. Under
+pytest-xdist its workers write into one folder, and their controller searches it.
 """
 
 import functools
@@ -11,6 +12,7 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,33 +21,40 @@ from tests.marks import MARK, find_marks, unfold
 
 FLOW = "flow"  # the folder of the tests that start whole gateways
 OWN_OUTPUT = "pytest.log"
+FOLDER = "folder of the logs"  # what the controller tells its workers
+WATCHED = "what no log may hold"  # and they tell it
 
 
 class Watch:
     """The collected logs, and what must not stand in them.
 
     `folder` takes one file for each process; whoever starts one also says what it was given to hide.
+    `watched` tells what each hidden value is called.
     """
 
     def __init__(self) -> None:
-        self.folder = Path(tempfile.mkdtemp(prefix="email-gateway-test-logs-"))
-        self._watched = {MARK: "a mark"}
+        self.watched = {MARK: "a mark"}
+
+    @functools.cached_property
+    def folder(self) -> Path:
+        return Path(tempfile.mkdtemp(prefix="email-gateway-test-logs-"))
 
     def add(self, name: str, *values: str) -> None:
         """Let no log hold these values; a report calls them `name`."""
-        self._watched.update((value, name) for value in values if value)
+        self.watched.update((value, name) for value in values if value)
 
     def keep(self, name: str, text: str) -> None:
         """Add text to the file of this name: what a process said to a test that listened itself."""
-        with (self.folder / name).open("a") as file:
-            file.write(text + "\n")
+        # Without a buffer it is one write, and what another worker adds at the same time cannot part a mark.
+        with (self.folder / name).open("ab", buffering=0) as file:
+            file.write(f"{text}\n".encode())
 
     def search(self) -> list[str]:
         """Return `file:line: what, in which encoding` for everything that leaked; never the text itself."""
         return [
-            f"{self.folder}/{file.name}:{line}: {self._watched[mark]}, {encoding}"
+            f"{self.folder}/{file.name}:{line}: {self.watched[mark]}, {encoding}"
             for file in self._files()
-            for line, mark, encoding in _leaks(file.read_bytes(), list(self._watched))
+            for line, mark, encoding in _leaks(file.read_bytes(), list(self.watched))
         ]
 
     def heard_debugging(self) -> bool:
@@ -66,17 +75,19 @@ def _leaks(log: bytes, marks: list[str]) -> Iterator[tuple[str, str, str]]:
             yield "across lines", finding.mark, finding.encoding
 
 
-class Collector:
-    """The session's side: keeps what pytest captured, searches at the end, decides."""
+class Keeper:
+    """Where tests run: logs as they would in production at DEBUG, and keeps what pytest captured."""
 
     def __init__(self, watch: Watch) -> None:
         self._watch = watch
-        self._ran_flows = False
-        self._leaks: list[str] = []
-        self._is_worth_keeping = False
+
+    def pytest_runtest_logstart(self) -> None:
+        """Let this process log as one with LOG_LEVEL=DEBUG would; the test before may have changed that."""
+        hooks = sys.excepthook, threading.excepthook, sys.unraisablehook
+        configure_logging("json", "DEBUG")
+        sys.excepthook, threading.excepthook, sys.unraisablehook = hooks  # pytest has its own
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        self._ran_flows |= report.when == "call" and FLOW in Path(report.fspath).parts
         if report.when == "teardown":  # it has the sections of setup and call as well
             self._keep(report)
 
@@ -88,6 +99,33 @@ class Collector:
         texts = [text for name, text in report.sections if name.startswith(("Captured stdout", "Captured stderr"))]
         if texts:
             self._watch.keep(OWN_OUTPUT, "\n".join((f"== {report.nodeid}", *texts)))
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        if is_worker(session.config):
+            session.config.workeroutput[WATCHED] = self._watch.watched  # type: ignore[attr-defined]
+
+
+class Judge:
+    """The session's side: searches at the end, when every worker is done, and decides."""
+
+    def __init__(self, watch: Watch) -> None:
+        self._watch = watch
+        self._ran_flows = False
+        self._leaks: list[str] = []
+        self._is_worth_keeping = False
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_configure_node(self, node: Any) -> None:
+        node.workerinput[FOLDER] = str(self._watch.folder)
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: Any) -> None:
+        # A worker that crashed tells nothing; the session has failed by that.
+        self._watch.watched.update(getattr(node, "workeroutput", {}).get(WATCHED, {}))
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        self._ran_flows |= report.when == "call" and FLOW in Path(report.fspath).parts
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
@@ -116,15 +154,19 @@ def session_watch() -> Watch:
     return Watch()
 
 
+def is_worker(config: pytest.Config) -> bool:
+    """Tell whether this process runs tests for a controller, which alone sees all of them."""
+    return hasattr(config, "workerinput")
+
+
 def pytest_configure(config: pytest.Config) -> None:
-    config.pluginmanager.register(Collector(session_watch()))
-
-
-def pytest_runtest_logstart() -> None:
-    """Let this process log as one with LOG_LEVEL=DEBUG would; the test before may have changed that."""
-    hooks = sys.excepthook, threading.excepthook, sys.unraisablehook
-    configure_logging("json", "DEBUG")
-    sys.excepthook, threading.excepthook, sys.unraisablehook = hooks  # pytest has its own
+    watch = session_watch()
+    if is_worker(config):
+        watch.folder = Path(config.workerinput[FOLDER])  # type: ignore[attr-defined]
+    else:
+        config.pluginmanager.register(Judge(watch))
+    if config.getoption("dist", "no") == "no":  # also in workers
+        config.pluginmanager.register(Keeper(watch))
 
 
 @pytest.fixture(scope="session")

@@ -13,16 +13,13 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "needs(*programs): the test drives these programs; skipped where one is missing")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        for program in (name for mark in item.iter_markers("needs") for name in mark.args):
-            if program not in PACKAGES:
-                raise pytest.UsageError(
-                    f"{item.nodeid} needs {program!r}, which tests/plugins/system_packages.py lacks"
-                )
-            if find_program(program) is None:
-                reason = f"needs {program} (Debian package {PACKAGES[program]})"
-                item.add_marker(pytest.mark.skip(reason=reason))
+@pytest.hookimpl(tryfirst=True)  # before any fixture starts something
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    for program in (name for mark in item.iter_markers("needs") for name in mark.args):
+        if program not in PACKAGES:
+            pytest.fail(f"needs {program!r}, which tests/plugins/system_packages.py lacks", pytrace=False)
+        if find_program(program) is None:
+            pytest.skip(f"needs {program} (Debian package {PACKAGES[program]})")
 
 
 @pytest.hookimpl(trylast=True)

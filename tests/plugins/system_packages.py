@@ -10,9 +10,16 @@ SEARCH_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 PACKAGES = {
     "redis-server": "redis-server",
+    "pgbouncer": "pgbouncer",
     "smtp-sink": "postfix",
     "smtp-source": "postfix",
     "chromium": "chromium",
+    "systemd-analyze": "systemd",
+    "promtool": "prometheus",
+    "age": "age",
+    "curl": "curl",
+    "jq": "jq",
+    "mmdebstrap": "mmdebstrap",
 }
 
 

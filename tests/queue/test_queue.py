@@ -9,16 +9,16 @@ from datetime import timedelta
 import pytest
 
 from email_gateway.errors import ClaimLost
-from email_gateway.mail.deliveries import Claims, Phase
+from email_gateway.mail.deliveries import COMMON_LANE, SUSPECT_LANE, Claims, Phase
 from email_gateway.queue import Queue
 from email_gateway.store import deliveries
+from email_gateway.store.accepting import Acceptor
 from email_gateway.store.database import Database, Record
-from email_gateway.store.messages import Acceptor
 from tests.makers import new_message, new_request
 
 pytestmark = pytest.mark.anyio
 
-SHORT = timedelta(milliseconds=300)
+SHORT = timedelta(seconds=1)  # and yet renewed in time on a busy machine
 
 
 async def accept(db: Database, tenant_id: uuid.UUID, count: int = 1) -> None:
@@ -86,7 +86,7 @@ async def test_a_worker_that_slept_past_its_lease_may_not_send(db: Database, ten
     sleeper = Queue(db, max_doubts=2, capacity=1)
     (claims,) = await take(sleeper, 1)
     await db.execute("UPDATE delivery SET claim_expires_at = now() - interval '1 second'")
-    await deliveries.rescue(db, max_doubts=2)
+    await deliveries.rescue(db, max_doubts=2, lease_for=timedelta(0))
     with pytest.raises(ClaimLost):
         await sleeper.reached(claims, Phase.DOT_PENDING)
 
@@ -105,10 +105,29 @@ async def test_a_held_claim_outlives_its_first_lease_and_shows_its_phase(db: Dat
     assert row["claim_token"] == claims.each[0].token
 
 
+async def test_that_a_suspect_is_composed_alone_is_committed(db: Database, tenant_id: uuid.UUID) -> None:
+    await accept(db, tenant_id, 2)
+    await db.execute(
+        "UPDATE delivery SET lane = 'suspect' WHERE message_id = (SELECT max(message_id::text)::uuid FROM delivery)"
+    )
+    queue = Queue(db, max_doubts=2, capacity=2)
+    async with keeping(queue):  # which looks for the lanes that there are
+        taken = await take(queue, 2)
+    assert {claims.lane for claims in taken} == {COMMON_LANE, SUSPECT_LANE}
+    for claims in taken:
+        is_suspect = claims.lane == SUSPECT_LANE
+        await queue.begin_composing(claims)
+        assert (await delivery_of(db, claims))["phase"] == ("composing" if is_suspect else "claimed")
+        await queue.reached(claims, Phase.COMPOSED)
+        assert (await delivery_of(db, claims))["phase"] == ("composed" if is_suspect else "claimed")
+
+
 async def test_another_worker_rescues_and_claims_what_a_dead_one_held(db: Database, tenant_id: uuid.UUID) -> None:
     await accept(db, tenant_id)
-    (lost,) = await take(Queue(db, max_doubts=2, capacity=1, lease_for=SHORT), 1)  # and its process dies here
-    survivor = Queue(db, max_doubts=2, capacity=1, lease_for=SHORT)
+    (lost,) = await take(Queue(db, max_doubts=2, capacity=1), 1)  # and its process dies here
+    await db.execute("UPDATE delivery SET claim_expires_at = now() - interval '1 second'")
+    await db.execute("UPDATE rescue_watch SET looked_at = now(), steady_since = '-infinity'")
+    survivor = Queue(db, max_doubts=2, capacity=1)
     async with keeping(survivor):
         (claims,) = await take(survivor, 1)
     assert claims.message_id == lost.message_id

@@ -1,6 +1,7 @@
 """A process of the fleet in miniature: its own keyring and acceptor, following when the test says so."""
 
 import uuid
+from base64 import b64encode
 from dataclasses import dataclass, field
 from uuid import UUID
 
@@ -8,10 +9,11 @@ from email_gateway.api.intake import draft, seal
 from email_gateway.api.schemas import AttachmentInput, Person, SendEmail
 from email_gateway.mail.addresses import canonical_address
 from email_gateway.mail.tax_ids import parse_tax_id
+from email_gateway.store.accepting import Accepted, Acceptor, NewRequest
 from email_gateway.store.database import Database
 from email_gateway.store.generations import Subject, list_generations
 from email_gateway.store.instances import Identity, Standing, record_instance
-from email_gateway.store.messages import Accepted, Acceptor, NewRequest, Page, search_messages
+from email_gateway.store.messages import Page, search_messages
 from email_gateway.vault.keyring import Keyring
 from email_gateway.vault.roots import derive_root
 from tests.conftest import KEY, SALT
@@ -38,8 +40,8 @@ def email(number: int, **changes: object) -> SendEmail:
     return SendEmail(**fields)  # type: ignore[arg-type]
 
 
-def attachment() -> AttachmentInput:
-    return AttachmentInput(filename=f"{MARK}.txt", content="aGVsbG8=")
+def attachment(size: int = 5) -> AttachmentInput:
+    return AttachmentInput(filename=f"{MARK}.txt", content=b64encode(bytes(size)).decode())
 
 
 @dataclass

@@ -10,6 +10,7 @@ from email_gateway.errors import Conflict, DatabaseUnavailable, KeyUnavailable, 
 from email_gateway.rekeying import walking
 from email_gateway.rekeying.reseal import Replacement, Resealing, reseal_page
 from email_gateway.rekeying.walking import Done, OldKeys, Pace, Report
+from email_gateway.store.accepting import PIECE_BYTES
 from email_gateway.store.database import Database
 from email_gateway.store.inbox import InboxMail, add_inbox_mail
 from email_gateway.store.key_walks import Counts, Position, Relation, SealedPage, begin_walk, find_walk
@@ -20,9 +21,12 @@ from tests.rekeying.process import Process, attachment
 pytestmark = pytest.mark.anyio
 
 VALUES = """
-    SELECT 'message.content' AS field, message_id AS row_id, sealed_content AS sealed FROM message
+    SELECT 'message.content' AS field, message_id AS row_id,
+           whole_value(tenant_id, message_id, message_id, sealed_content) AS sealed FROM message
     UNION ALL SELECT 'message.tax_id', message_id, sealed_tax_id FROM message WHERE sealed_tax_id IS NOT NULL
-    UNION ALL SELECT 'attachment.content', attachment_id, sealed_content FROM attachment
+    UNION ALL SELECT 'message.summary', message_id, sealed_summary FROM message WHERE sealed_summary IS NOT NULL
+    UNION ALL SELECT 'attachment.content', attachment_id,
+           whole_value(tenant_id, message_id, attachment_id, sealed_content) FROM attachment
     UNION ALL SELECT 'event.reply', event_id, sealed_reply FROM event WHERE sealed_reply IS NOT NULL
     UNION ALL SELECT 'inbox.raw', inbox_id, sealed_raw FROM inbox_mail
 """
@@ -86,6 +90,21 @@ async def test_every_kind_of_value_moves_to_the_newest_key_and_still_opens(
     assert await reseal(process, tenant_id) == Counts(moved=len(before))
     await assert_moved(await Process.start(db), tenant_id, before, newest)
     assert await reseal(process, tenant_id) == Counts()
+
+
+async def test_large_values_move_whole_and_leave_no_piece_behind(
+    db: Database, process: Process, tenant_id: UUID
+) -> None:
+    for number in range(3):
+        await process.accept(tenant_id, number, html="x" * (PIECE_BYTES * 2), attachments=[attachment(PIECE_BYTES + 1)])
+    await process.accept(tenant_id, 3, attachments=[attachment()])
+    assert len({row["row_id"] for row in await db.fetch("SELECT row_id FROM sealed_piece")}) == 6
+    before = await open_all(db, process.keyring, tenant_id)
+    newest = await process.keyring.renew_field_key(tenant_id)
+
+    assert await reseal(process, tenant_id) == Counts(moved=len(before))
+    await assert_moved(await Process.start(db), tenant_id, before, newest)
+    assert await db.fetch("SELECT FROM sealed_piece") == []
 
 
 async def test_values_under_several_older_keys_and_the_newest_are_told_apart(

@@ -1,6 +1,7 @@
 """While it runs: fresh ahead of time, and the last good value through anything."""
 
 import asyncio
+import json
 import threading
 from typing import Any
 
@@ -18,6 +19,7 @@ pytestmark = pytest.mark.anyio
 
 CACHE = 300.0
 NEW_KEY = "MARK-new-key-7a7a7a7a-1b1b-4c4c-8d8d-0123456789ab"
+NEW_ADMIN = "MARK-new-admin-7a7a7a7a-1b1b-4c4c-8d8d-0123456789"
 FAILURES = {
     Fault.THROTTLED: "throttled",
     Fault.SERVER_ERROR: "unavailable",
@@ -225,12 +227,12 @@ async def test_the_admin_key_in_force_is_the_last_good_one(aws: Aws, start: Star
     assert service.admin_key_matches(VALUES["admin-api-key"])
     for wrong in ("", VALUES["admin-api-key"][:-1], VALUES["admin-api-key"] + "x", "\ud800"):
         assert not service.admin_key_matches(wrong)
-    aws.put("admin-api-key", "n" * 40)
+    aws.put("admin-api-key", NEW_ADMIN)
     await service.refresh()
-    assert service.admin_key_matches("n" * 40)
+    assert service.admin_key_matches(NEW_ADMIN)
     aws.client.delete_secret(SecretId=f"{aws.prefix}/admin-api-key")
     await service.refresh()
-    assert service.admin_key_matches("n" * 40)
+    assert service.admin_key_matches(NEW_ADMIN)
     assert not service.admin_key_matches("")
 
 
@@ -238,13 +240,13 @@ async def test_the_admin_key_before_the_current_one_opens_for_ten_minutes(
     aws: Aws, start: Start, clock: FakeClock
 ) -> None:
     service = await start({"SECRETS_CACHE_SECONDS": "86400"})
-    aws.put("admin-api-key", "n" * 40)
+    aws.put("admin-api-key", NEW_ADMIN)
     await service.refresh()
     await clock.advance(599)
     assert service.admin_key_matches(VALUES["admin-api-key"])
     await clock.advance(2)
     assert not service.admin_key_matches(VALUES["admin-api-key"])
-    assert service.admin_key_matches("n" * 40)
+    assert service.admin_key_matches(NEW_ADMIN)
 
 
 async def test_an_older_version_can_be_fetched_by_its_id(aws: Aws, start: Start) -> None:
@@ -297,3 +299,29 @@ def _append_to(told: list[frozenset[str]]) -> Any:
 def test_the_front_offers_nothing_that_waits_for_a_read() -> None:
     assert not asyncio.iscoroutinefunction(SecretsService.get)
     assert not asyncio.iscoroutinefunction(SecretsService.find)
+
+
+@pytest.mark.parametrize(
+    ("stored", "form"),
+    [
+        (json.dumps({"encryption-key": NEW_KEY}), "a JSON object"),
+        ("changeme-MARK-changeme-MARK-changeme", "a placeholder"),
+    ],
+)
+async def test_a_value_that_is_none_is_named_in_the_log_and_the_last_good_one_serves(
+    aws: Aws, start: Start, stored: str, form: str
+) -> None:
+    service = await start()
+    version = aws.put("encryption-key", stored)
+    with captured_logs() as log:
+        await service.refresh()
+    assert service.get("encryption-key").value == VALUES["encryption-key"]
+    assert service.status()["encryption-key"]["last_error"] == "malformed"
+    (failed,) = log.events("secret_refresh_failed")
+    assert form in failed["error"]
+    assert "email-gateway secrets set" in failed["error"]
+    assert "MARK" not in log.getvalue()
+    # What was taken for a key once stays one for what is sealed under it.
+    assert (await service.fetch_version("encryption-key", version, is_former=True)).value == stored
+    with pytest.raises(SecretUnavailable, match=form):
+        await service.fetch_version("encryption-key", version)

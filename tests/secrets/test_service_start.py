@@ -210,3 +210,34 @@ async def test_the_source_itself_shows_no_value(aws: Aws) -> None:
 
 
 LOCAL = {"ENCRYPTION_KEY": "k" * 32, "ENCRYPTION_SALT": "s" * 32, "ADMIN_API_KEY": "a" * 32}
+
+
+@pytest.mark.parametrize(
+    ("name", "stored", "form"),
+    [
+        ("encryption-key", '{"encryption-key": "MARK-4d1f0e6c-8a4b-4f8e-9c55-0123456789ab"}', "a JSON object"),
+        ("encryption-salt", "changeme-MARK-changeme-MARK-changeme", "a placeholder"),
+        ("admin-api-key", "k" * 40, "repeated"),
+        ("smtp-url", "SMTP_URL=smtp://user:MARK@host:587", "KEY=value"),
+    ],
+)
+async def test_a_wrapped_value_or_none_at_all_stops_the_start(
+    aws: Aws, start: Start, name: str, stored: str, form: str
+) -> None:
+    if name in VALUES:
+        aws.put(name, stored)
+    else:
+        aws.create({name: stored})
+    with pytest.raises(ConfigurationError) as stopped:
+        await start()
+    assert f"{aws.prefix}/{name}: InvalidValue" in str(stopped.value)
+    assert form in str(stopped.value)
+    assert "email-gateway secrets set" in str(stopped.value)
+    assert "MARK" not in str(stopped.value)
+
+
+async def test_the_environment_of_development_may_be_weak(start: Start) -> None:
+    as_developers_write_them = {name: f"your-local-dev-key-at-least-32-chars-{name}" for name in LOCAL}
+    service = await SecretsService.start(load_settings(as_developers_write_them))
+    assert service.get("encryption-key").value.startswith("your-local-dev-key")
+    await service.close()

@@ -4,6 +4,7 @@ import uuid
 import pytest
 
 from email_gateway.errors import NotFound
+from email_gateway.store.accepting import Acceptor
 from email_gateway.store.audit import list_audit
 from email_gateway.store.database import Database
 from email_gateway.store.dead_letters import (
@@ -16,7 +17,6 @@ from email_gateway.store.dead_letters import (
     retry_dead_letter,
     retry_dead_letters,
 )
-from email_gateway.store.messages import Acceptor
 from tests.makers import new_message, new_request
 
 pytestmark = pytest.mark.anyio

@@ -19,9 +19,10 @@ from email_gateway.mail.deliveries import (
     sender_lane,
 )
 from email_gateway.store import deliveries
+from email_gateway.store.accepting import Acceptor
 from email_gateway.store.database import Database, Queries, Record
-from email_gateway.store.deliveries import MAX_CRASHES, Rescued, Result, Turns
-from email_gateway.store.messages import Acceptor, list_events
+from email_gateway.store.deliveries import Rescued, Result, Turns
+from email_gateway.store.messages import list_events
 from tests.makers import SEALED, new_message, new_request
 
 pytestmark = pytest.mark.anyio
@@ -49,7 +50,7 @@ async def finish(db: Queries, written: Sequence[Result]) -> dict[uuid.UUID, Stat
 
 
 async def rescue(db: Database) -> Rescued:
-    return await deliveries.rescue(db, max_doubts=2)
+    return await deliveries.rescue(db, max_doubts=2, lease_for=timedelta(0))
 
 
 async def add_tenant(db: Database) -> uuid.UUID:
@@ -60,6 +61,13 @@ async def add_tenant(db: Database) -> uuid.UUID:
 
 async def expire_leases(db: Database) -> None:
     await db.execute("UPDATE delivery SET claim_expires_at = now() - interval '1 second' WHERE state = 'sending'")
+
+
+async def lose(db: Database, claims: Claims, phase: Phase) -> None:
+    """The worker that holds these dies in this phase, and another takes them back."""
+    await deliveries.commit_phases(db, claims.each, [phase] * len(claims), lease_for=LEASE)
+    await expire_leases(db)
+    await rescue(db)
 
 
 async def row_of(db: Database, message_id: uuid.UUID) -> Record:
@@ -136,7 +144,7 @@ async def test_dot_pending_is_committed_only_for_claims_still_held(db: Database,
     await expire_leases(db)
     await rescue(db)
     quick = await claim_one(db, SUSPECT_LANE)
-    held = await deliveries.commit_dot_pending(db, [slow.each[0], quick.each[0]], lease_for=LEASE)
+    held = await deliveries.commit_phases(db, [slow.each[0], quick.each[0]], [Phase.DOT_PENDING] * 2, lease_for=LEASE)
     assert held == {quick.each[0].token}
     assert (await row_of(db, message_id))["phase"] == "dot_pending"
 
@@ -144,7 +152,7 @@ async def test_dot_pending_is_committed_only_for_claims_still_held(db: Database,
 async def test_a_renewal_never_takes_dot_pending_back(db: Database, tenant_id: uuid.UUID) -> None:
     message_id = await accept(db, tenant_id)
     claims = await claim_one(db)
-    await deliveries.commit_dot_pending(db, claims.each, lease_for=LEASE)
+    await deliveries.commit_phases(db, claims.each, [Phase.DOT_PENDING] * len(claims), lease_for=LEASE)
     await deliveries.renew(db, claims.each, [Phase.RCPT_OK], lease_for=LEASE)
     assert (await row_of(db, message_id))["phase"] == "dot_pending"
 
@@ -174,7 +182,7 @@ async def test_an_orphan_returns_to_the_queue_unless_its_doubt_is_held(
     message_id = await accept(db, tenant_id, on_doubt=on_doubt)
     claims = await claim_one(db)
     if phase is Phase.DOT_PENDING:
-        await deliveries.commit_dot_pending(db, claims.each, lease_for=LEASE)
+        await deliveries.commit_phases(db, claims.each, [Phase.DOT_PENDING] * len(claims), lease_for=LEASE)
     else:
         await deliveries.renew(db, claims.each, [phase], lease_for=LEASE)
     assert (await rescue(db)).rescued == 0, "a lease that still runs is not touched"
@@ -186,15 +194,18 @@ async def test_an_orphan_returns_to_the_queue_unless_its_doubt_is_held(
     await balance(db)
 
 
-async def test_a_delivery_that_outlives_too_many_workers_is_dead(db: Database, tenant_id: uuid.UUID) -> None:
-    message_id = await accept(db, tenant_id)
-    for lane in (COMMON_LANE, *[SUSPECT_LANE] * (MAX_CRASHES - 1)):
-        await claim_one(db, lane)
-        await expire_leases(db)
-        await rescue(db)
-    row = await row_of(db, message_id)
-    assert (row["state"], row["reason"]) == ("dead", "worker_lost")
-    assert (await kinds(db, tenant_id, message_id))[-1] == "dead"
+async def test_suspects_of_a_destination_that_must_wait_stay_suspects_and_hide_no_others(
+    db: Database, tenant_id: uuid.UUID
+) -> None:
+    for domain in ("waits.example", "waits.example", "flows.example"):
+        await accept(db, tenant_id, domains=(domain,))
+    for claims in await take(db):
+        await lose(db, claims, Phase.CLAIMED)
+    (claims,) = await take(db, 1, SUSPECT_LANE, destinations=frozenset({"waits.example"}))
+    assert claims.each[0].domain == "flows.example"
+    assert [row["lane"] for row in await db.fetch("SELECT lane FROM delivery WHERE state = 'queued'")] == [
+        SUSPECT_LANE
+    ] * 2
 
 
 @pytest.mark.parametrize(("dead_at_expiry", "state"), [(True, State.DEAD), (False, State.EXPIRED)])
@@ -256,15 +267,12 @@ async def test_an_orphan_keeps_its_place(db: Database, tenant_id: uuid.UUID) -> 
     assert (row["next_attempt_at"], row["lane"], row["crashes"]) == (place, COMMON_LANE, 0)
 
 
-async def test_what_was_lost_before_it_was_composed_is_claimed_alone(db: Database, tenant_id: uuid.UUID) -> None:
+async def test_what_was_lost_before_it_was_composed_is_a_suspect(db: Database, tenant_id: uuid.UUID) -> None:
     message_id = await accept(db, tenant_id, domains=("a.example", "b.example"))
-    await accept(db, tenant_id)
-    await take(db)
-    await expire_leases(db)
-    await rescue(db)
+    await lose(db, await claim_one(db), Phase.CLAIMED)
     assert await take(db) == []
-    (claims,) = await take(db, lane=SUSPECT_LANE)
-    assert (claims.message_id, len(claims)) == (message_id, 2), "with all its recipients, and no other message"
+    (claims,) = await take(db, 1, SUSPECT_LANE)
+    assert (claims.message_id, len(claims)) == (message_id, 2), "with all its recipients"
     await finish(db, results(claims, State.QUEUED, "deferred", timedelta(0)))
     assert (await claim_one(db)).message_id == message_id, "acquitted once an attempt has ended"
 
@@ -316,7 +324,7 @@ async def test_a_result_counts_after_its_claim_ran_out_while_nobody_claimed_agai
 ) -> None:
     message_id = await accept(db, tenant_id)
     claims = await claim_one(db)
-    await deliveries.commit_dot_pending(db, claims.each, lease_for=LEASE)
+    await deliveries.commit_phases(db, claims.each, [Phase.DOT_PENDING] * len(claims), lease_for=LEASE)
     await expire_leases(db)
     assert (await rescue(db)).in_doubt == 1
     assert list((await finish(db, results(claims, State.DELIVERED, "delivered"))).values()) == [State.DELIVERED]
@@ -329,7 +337,7 @@ async def test_a_result_counts_after_its_claim_ran_out_while_nobody_claimed_agai
 async def test_a_late_reply_settles_a_doubt_that_was_held(db: Database, tenant_id: uuid.UUID, kind: str) -> None:
     message_id = await accept(db, tenant_id, on_doubt="hold")
     claims = await claim_one(db)
-    await deliveries.commit_dot_pending(db, claims.each, lease_for=LEASE)
+    await deliveries.commit_phases(db, claims.each, [Phase.DOT_PENDING] * len(claims), lease_for=LEASE)
     await expire_leases(db)
     await rescue(db)
     assert (await row_of(db, message_id))["state"] == "dead"
@@ -343,23 +351,23 @@ async def test_a_late_reply_settles_a_doubt_that_was_held(db: Database, tenant_i
 async def test_a_late_250_stops_whoever_is_about_to_send_again(db: Database, tenant_id: uuid.UUID) -> None:
     message_id = await accept(db, tenant_id)
     slow = await claim_one(db)
-    await deliveries.commit_dot_pending(db, slow.each, lease_for=LEASE)
+    await deliveries.commit_phases(db, slow.each, [Phase.DOT_PENDING] * len(slow), lease_for=LEASE)
     await expire_leases(db)
     await rescue(db)
     quick = await claim_one(db)
     await finish(db, results(slow, State.DELIVERED, "delivered"))
     assert (await row_of(db, message_id))["state"] == "delivered"
-    assert await deliveries.commit_dot_pending(db, quick.each, lease_for=LEASE) == set()
+    assert await deliveries.commit_phases(db, quick.each, [Phase.DOT_PENDING] * len(quick), lease_for=LEASE) == set()
 
 
 async def test_a_late_250_beside_a_dot_that_is_being_sent_is_an_event(db: Database, tenant_id: uuid.UUID) -> None:
     message_id = await accept(db, tenant_id)
     slow = await claim_one(db)
-    await deliveries.commit_dot_pending(db, slow.each, lease_for=LEASE)
+    await deliveries.commit_phases(db, slow.each, [Phase.DOT_PENDING] * len(slow), lease_for=LEASE)
     await expire_leases(db)
     await rescue(db)
     quick = await claim_one(db)
-    await deliveries.commit_dot_pending(db, quick.each, lease_for=LEASE)
+    await deliveries.commit_phases(db, quick.each, [Phase.DOT_PENDING] * len(quick), lease_for=LEASE)
     assert await finish(db, results(slow, State.DELIVERED, "delivered")) == {}
     assert (await row_of(db, message_id))["claim_token"] == quick.each[0].token
     assert (await kinds(db, tenant_id, message_id))[-1] == "late"
@@ -380,7 +388,7 @@ async def test_doubts_are_bounded(db: Database, tenant_id: uuid.UUID, how: str) 
     message_id = await accept(db, tenant_id)
     for _ in range(3):
         claims = await claim_one(db)
-        await deliveries.commit_dot_pending(db, claims.each, lease_for=LEASE)
+        await deliveries.commit_phases(db, claims.each, [Phase.DOT_PENDING] * len(claims), lease_for=LEASE)
         if how == "the worker dies":
             await expire_leases(db)
             await rescue(db)

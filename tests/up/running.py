@@ -121,7 +121,8 @@ def secrets_of(home: Path, told: dict[str, str]) -> list[str]:
     """List what no log may hold: the keys, the database's password, and whose mail it is."""
     password = urlsplit(told["database_url"]).password or ""
     kept = json.loads((home / "credentials.json").read_text()).values()
-    return [told["api_key"], told["admin_key"], password, *map(str, kept), "ana@example.net", "52998224725"]
+    logins = [file.read_text().strip() for file in (home / "postgres").glob("*password")]
+    return [told["api_key"], told["admin_key"], password, *logins, *map(str, kept), "ana@example.net", "52998224725"]
 
 
 def read_line(process: subprocess.Popen[str]) -> str:

@@ -203,6 +203,21 @@ def test_another_root_key_is_refused_with_78(home: Path) -> None:
     assert "root key" in error
 
 
+@pytest.mark.parametrize(
+    "environ",
+    [
+        {"DATABASE_IAM_AUTH": "true", "AWS_REGION": "us-east-1"},
+        {"TLS_CERT_FILE": "/etc/server.pem", "TLS_KEY_FILE": "/etc/server.pem"},
+    ],
+    ids=["iam", "tls"],
+)
+def test_what_is_for_processes_that_run_apart_is_refused_with_78(home: Path, environ: dict[str, str]) -> None:
+    process = start(home, "--port", "0", **environ)
+    process.communicate(timeout=PATIENCE_SECONDS)
+    assert process.returncode == 78
+    assert "unset them for `up`" in said(home)
+
+
 def address_of(up: Up) -> tuple[str, int]:
     parts = urlsplit(up.told["api_url"])
     assert parts.hostname

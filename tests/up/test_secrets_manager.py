@@ -1,6 +1,11 @@
 """Everything on one machine, with the secrets in Secrets Manager: what other processes may see of them."""
 
+import json
+import os
 import signal
+import subprocess
+import sys
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -54,3 +59,37 @@ def test_no_secret_stands_in_an_environment_an_argument_or_the_home(up: Up) -> N
 
 def test_it_stops_in_order(up: Up) -> None:
     assert up.stop(signal.SIGTERM) == 0
+
+
+@pytest.mark.parametrize(
+    ("stored", "code", "told"),
+    [
+        ({"encryption-key": json.dumps({"encryption-key": VALUES["encryption-key"]})}, 78, "a JSON object"),
+        ({"database-url": "postgresql://u:p@127.0.0.1:1/db"}, 1, "its URL is that of the secret {prefix}/database-url"),
+    ],
+    ids=["a wrapped key", "a database that is away"],
+)
+def test_a_secret_that_cannot_serve_ends_the_start_and_is_named(stored: dict[str, str], code: int, told: str) -> None:
+    prefix = f"gateway-{uuid.uuid4().hex[:12]}"
+    with moto_server() as url, fresh_home() as home:
+        create_secrets(connect(url), prefix, {**VALUES, **stored})
+        done = subprocess.run(
+            [sys.executable, "-P", "-m", "email_gateway.cli", "up", "--home", str(home), "--port", "0", "--json"],
+            env={
+                **AWS_ENVIRONMENT,
+                "PATH": os.environ["PATH"],
+                "APP_ENV": "staging",
+                "TRANSPORT": "inbox",
+                "AWS_REGION": REGION,
+                "AWS_ENDPOINT_URL": url,
+                "SECRETS_PREFIX": prefix,
+                "DATABASE_URL": "postgresql://somewhere/else",
+            },
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+    assert done.returncode == code, done.stderr
+    assert told.format(prefix=prefix) in done.stderr
+    assert not any(value in done.stdout + done.stderr for value in VALUES.values())

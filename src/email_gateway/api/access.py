@@ -15,7 +15,6 @@ from email_gateway.errors import Forbidden, GatewayError, RateLimited, Unauthori
 from email_gateway.flights import Flights
 from email_gateway.observe import get_logger
 from email_gateway.store.accounts import Account, find_account, get_generation, touch_api_key
-from email_gateway.store.database import Database
 
 log = get_logger(__name__)
 
@@ -26,8 +25,10 @@ OPERATORS = (Access.ADMIN, Access.PROBE, Access.ROTATION)
 _KEY = re.compile(rb"eg_[0-9a-f]{8}_[A-Za-z0-9_-]{43}")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Known:
+    """A key that was right; after the monotonic time `until` it is looked up again."""
+
     account: Account
     until: float
 
@@ -37,31 +38,41 @@ class ApiKeys:
 
     What is kept is found under the key's hash: no key stands in memory after its request. Keys
     that the database does not know are not kept; what is not even shaped like a key never gets there.
+    Ten keys a minute that nobody has, and their client has to wait.
     """
 
-    def __init__(self, db: Database) -> None:
-        self._db = db
+    def __init__(self, context: ApiContext) -> None:
+        self._db = context.db
+        self._limits = context.limits
+        self._trusted_proxies = context.settings.trusted_proxies
         self._known: dict[bytes, _Known] = {}
         self._loads = Flights[bytes, Account | None]()
         self._generation: int | None = None
         self._touches: set[asyncio.Task[None]] = set()
 
-    async def authenticate(self, headers: dict[bytes, bytes]) -> Account:
-        """Return whom the request's key speaks for; raises Unauthorized without one, else Forbidden."""
-        key = _api_key(headers)
+    async def authenticate(self, call: Call) -> Account:
+        """Return whom the request's key speaks for; raises Unauthorized without one, else Forbidden.
+
+        Raises RateLimited, and asks nobody, for a client that has sent too many wrong ones. A key that
+        was right here before is looked up all the same: many callers may share one address.
+        """
+        key = _api_key(call.headers)
         if not _KEY.fullmatch(key):
             raise Forbidden("the API key is not valid")
         key_hash = hashlib.sha256(key).digest()
         known = self._known.get(key_hash)
         if known is not None and known.until > time.monotonic():
             return known.account
+        if known is None and (wait := await self._limits.key_wait_seconds(self._client(call))):
+            raise RateLimited("too many wrong API keys from this address", wait)
         account = await self._loads.join(key_hash, lambda: self._load(key_hash))
         if account is None:
+            await self._limits.add_key_failure(self._client(call))
             raise Forbidden("the API key is not valid")
         return account
 
     async def watch(self) -> None:
-        """Forget all keys whenever the generation row says that one changed; runs until cancelled."""
+        """Have all keys looked up again whenever the generation row says that one changed; runs until cancelled."""
         while True:
             with suppress(GatewayError):  # without the database the five seconds still hold
                 self._compare(await get_generation(self._db))
@@ -69,8 +80,12 @@ class ApiKeys:
 
     def _compare(self, generation: int) -> None:
         if generation != self._generation:
-            self._known.clear()
+            for known in self._known.values():
+                known.until = 0.0
             self._generation = generation
+
+    def _client(self, call: Call) -> str:
+        return client_address(call.scope, self._trusted_proxies)
 
     async def _load(self, key_hash: bytes) -> Account | None:
         # Counted from before the lookup: a key revoked during it is gone five seconds later.

@@ -11,7 +11,8 @@ from contextlib import suppress
 import uuid_utils
 
 from email_gateway.api.access import OPERATORS, ApiKeys, check_account, check_admin
-from email_gateway.api.calls import BodyBudget, Call, ClientGone, Receive, Reply, Scope, Send, read_headers
+from email_gateway.api.bodies import BodyBudget
+from email_gateway.api.calls import Call, ClientGone, Receive, Reply, Scope, Send, read_headers
 from email_gateway.api.context import ApiContext
 from email_gateway.api.problems import problem_reply
 from email_gateway.api.routes import ROUTES
@@ -32,7 +33,7 @@ class Api:
     def __init__(self, context: ApiContext) -> None:
         self._context = context
         self._routes = RouteTable(ROUTES)
-        self._keys = ApiKeys(context.db)
+        self._keys = ApiKeys(context)
         self._budget = BodyBudget()
         self._watch: asyncio.Task[None] | None = None
 
@@ -48,6 +49,7 @@ class Api:
             with suppress(asyncio.CancelledError):
                 await self._watch
             self._watch = None
+        self._context.preparer.close()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
@@ -87,7 +89,7 @@ class Api:
             if route.access in OPERATORS:
                 await check_admin(call, self._context, route.access)
             elif route.access is not Access.PUBLIC:
-                call.account = await self._keys.authenticate(call.headers)
+                call.account = await self._keys.authenticate(call)
                 check_account(call, self._context, full_access=route.access is Access.FULL)
             return await route.handler(self._context, call)
         except ClientGone:

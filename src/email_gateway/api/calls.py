@@ -1,27 +1,27 @@
 """One request and its answer, as handlers see them: no more than the hot path needs."""
 
-import asyncio
 import re
-from collections import Counter
 from collections.abc import Awaitable, Callable, MutableMapping
+from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 from urllib.parse import parse_qsl
 from uuid import UUID
 
-from email_gateway.errors import Fault, InvalidRequest, NotFound, Overloaded, TooLarge
+from email_gateway.api.bodies import HAS_MEMORY_FILES, LARGE_BODY_BYTES, BodyBudget, LargeBody
+from email_gateway.errors import Fault, InvalidRequest, NotFound, TooLarge
 from email_gateway.store.accounts import Account
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
+MIB = 1024 * 1024
 # 40 MB of attachments are 53.4 MiB in base64 inside JSON; the rest is for the bodies.
-MAX_BODY_BYTES = 56 * 1024 * 1024
-# What one process holds of bodies, in all and of one tenant: with what decoding and sealing them takes it
-# stays within 512 MiB. Room is taken as bytes arrive: an announced length costs its sender nothing.
-MAX_BODIES_IN_FLIGHT = 128 * 1024 * 1024
-MAX_BODIES_OF_A_TENANT = 64 * 1024 * 1024
+MAX_BODY_BYTES = 56 * MIB
+# What every other request needs, with room: its body is read on the event loop.
+MAX_SMALL_BODY_BYTES = 256 * 1024
 MAX_PAGE = 100
 DEFAULT_PAGE = 20
 
@@ -56,37 +56,6 @@ class Reply:
     content_type: tuple[bytes, bytes] = JSON
 
 
-class BodyBudget:
-    """How many bytes of request bodies this process holds at the moment, in all and for each tenant.
-
-    `at_work` lets one large body at a time be decoded, sealed and written: that takes several times
-    its size, and small requests go on beside it.
-    """
-
-    def __init__(self, limit: int = MAX_BODIES_IN_FLIGHT, share: int = MAX_BODIES_OF_A_TENANT) -> None:
-        self._limit = limit
-        self._share = share
-        self._held: Counter[UUID | None] = Counter()
-        self._total = 0
-        self.at_work = asyncio.Semaphore(1)
-
-    def take(self, tenant_id: UUID | None, size: int) -> None:
-        """Count bytes in; raises Overloaded when they would be too many."""
-        if self._held[tenant_id] + size > self._share:
-            raise Overloaded("this process holds as many of your request bodies as it may: send fewer at a time")
-        if self._total + size > self._limit:
-            raise Overloaded("this process holds as many request bodies as it may: try again in a second")
-        self._held[tenant_id] += size
-        self._total += size
-
-    def give_back(self, tenant_id: UUID | None, size: int) -> None:
-        """Count bytes out."""
-        self._held[tenant_id] -= size
-        self._total -= size
-        if not self._held[tenant_id]:
-            del self._held[tenant_id]
-
-
 @dataclass(slots=True)
 class Call:
     """A request on its way through a handler.
@@ -104,6 +73,7 @@ class Call:
     account: Account | None = None
     actor: str = "nobody"
     held: int = 0
+    large_body: LargeBody | None = None
 
     @property
     def tenant_id(self) -> UUID:
@@ -112,32 +82,49 @@ class Call:
             raise RuntimeError("this route serves no tenant")
         return self.account.tenant_id
 
-    async def read_body(self) -> bytes | bytearray:
-        """Return the whole body.
+    async def read_small_body(self) -> bytes | bytearray:
+        """Return the body of a request that carries no mail; raises as `read_body` does."""
+        body = await self.read_body(MAX_SMALL_BODY_BYTES)
+        assert not isinstance(body, LargeBody)  # the limit is below what is large
+        return body
 
-        Raises TooLarge before more than the limit is held, Overloaded when there is no room for what
+    async def read_body(self, limit: int) -> bytes | bytearray | LargeBody:
+        """Return the whole body, a large one in a file in memory that lasts as long as the call.
+
+        Raises TooLarge before more than `limit` is held, Overloaded when there is no room for what
         has arrived, and ClientGone.
         """
-        if self._declared_length() > MAX_BODY_BYTES:
-            raise TooLarge("the body is larger than 56 MiB")
-        message = await self.receive()
-        if message["type"] == "http.request" and not message.get("more_body", False):
-            whole: bytes = message.get("body", b"")
-            self._hold(len(whole))
-            return whole
+        if self._declared_length() > limit:
+            raise _too_large(limit)
         body = bytearray()  # it grows in place: no second copy at the end
         while True:
+            message = await self.receive()
             if message["type"] != "http.request":
                 raise ClientGone
             chunk: bytes = message.get("body", b"")
-            self._hold(len(chunk))
-            body += chunk
-            if not message.get("more_body", False):
-                return body
-            message = await self.receive()
+            if self.held + len(chunk) > limit:
+                raise _too_large(limit)
+            self.hold(len(chunk))
+            is_whole = not message.get("more_body", False)
+            if is_whole and not body and not self.large_body:
+                return chunk
+            (self.large_body.add if self.large_body else body.extend)(chunk)
+            if is_whole:
+                return self.large_body or body
+            if len(body) > LARGE_BODY_BYTES and HAS_MEMORY_FILES:
+                self.large_body = LargeBody()
+                self.large_body.add(body)
+                body.clear()
+
+    def hold(self, size: int) -> None:
+        """Count bytes against the caller's tenant until the answer is sent; raises Overloaded."""
+        self.budget.take(self._holder, size)
+        self.held += size
 
     def release(self) -> None:
-        """Give the bytes of the body back to the budget."""
+        """Give what was held back to the budget."""
+        if self.large_body is not None:
+            self.large_body.close()
         if self.held:
             self.budget.give_back(self._holder, self.held)
             self.held = 0
@@ -157,15 +144,15 @@ class Call:
     def _holder(self) -> UUID | None:
         return self.account.tenant_id if self.account else None
 
-    def _hold(self, size: int) -> None:
-        if self.held + size > MAX_BODY_BYTES:
-            raise TooLarge("the body is larger than 56 MiB")
-        self.budget.take(self._holder, size)
-        self.held += size
-
     def _declared_length(self) -> int:
         text = self.headers.get(b"content-length", b"0")
         return int(text) if text.isdigit() and len(text) < len(str(2**63)) else MAX_BODY_BYTES + 1
+
+
+def _too_large(limit: int) -> TooLarge:
+    return TooLarge(
+        f"the body is larger than {limit // 1024} KiB" if limit < MIB else f"the body is larger than {limit // MIB} MiB"
+    )
 
 
 def read_headers(scope: Scope) -> dict[bytes, bytes]:
@@ -204,3 +191,13 @@ def parse_limit(text: str | None) -> int:
             "the page is not valid", (Fault("/limit", f"use a whole number between 1 and {MAX_PAGE}"),)
         )
     return int(text)
+
+
+def parse_moment(text: str, name: str) -> datetime:
+    """Read a moment of a query: ISO 8601 with its offset."""
+    with suppress(ValueError):
+        moment = datetime.fromisoformat(text)
+        if moment.tzinfo is not None:
+            return moment
+    fault = Fault(f"/{name}", "use a moment with its offset, such as 2026-11-29T03:00:00Z")
+    raise InvalidRequest("the query is not valid", (fault,))

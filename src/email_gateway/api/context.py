@@ -7,11 +7,12 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network
 from typing import Any, Protocol
 
+from email_gateway.api.preparer import Preparer
 from email_gateway.api.schemas import Ready
 from email_gateway.fleet import Fleet
 from email_gateway.limits import Limits
+from email_gateway.store.accepting import Acceptor
 from email_gateway.store.database import Database
-from email_gateway.store.messages import Acceptor
 from email_gateway.vault.keyring import Keyring
 
 
@@ -71,3 +72,4 @@ class ApiContext:
     limits: Limits
     fleet: Fleet
     readiness: Readiness = field(default_factory=Readiness, repr=False)
+    preparer: Preparer = field(default_factory=Preparer, repr=False)

@@ -1,6 +1,6 @@
 """The operator's dead-letter queue under /admin/dlq: list, count, show, retry, discard."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 from typing import Annotated
 from uuid import UUID
@@ -8,10 +8,11 @@ from uuid import UUID
 import msgspec
 from msgspec import Meta
 
-from email_gateway.api.calls import Call, Reply, parse_cursor, parse_limit
+from email_gateway.api.calls import Call, Reply, parse_cursor, parse_limit, parse_moment
 from email_gateway.api.context import ApiContext
 from email_gateway.api.decoding import BodyDecoder, check_json
 from email_gateway.errors import Fault, InvalidRequest
+from email_gateway.mail.advice import dead_advice
 from email_gateway.store.dead_letters import (
     DeadFilter,
     DeadLetter,
@@ -24,7 +25,7 @@ from email_gateway.store.dead_letters import (
     retry_dead_letter,
     retry_dead_letters,
 )
-from email_gateway.store.messages import list_events
+from email_gateway.store.messages import StoredEvent, list_events
 
 Why = Annotated[str, Meta(description="Kept in the audit: nothing personal.", max_length=200)]
 
@@ -43,6 +44,7 @@ class DeadLetterView(msgspec.Struct, frozen=True):
     enhanced: str | None
     created_at: datetime
     dead_at: datetime
+    to_do: Annotated[str, Meta(description="What the reason means and what an operator does.")]
 
 
 class DeadEventView(msgspec.Struct, frozen=True):
@@ -137,12 +139,12 @@ async def list_dlq(context: ApiContext, call: Call) -> Reply:
     letters, has_more = await list_dead_letters(
         context.db, _query_filter(query), limit=parse_limit(query.get("limit")), after=after
     )
-    return Reply(200, _ENCODE(DeadLetterList(has_more, [_view(letter) for letter in letters])))
+    return Reply(200, _ENCODE(dead_letter_list(letters, has_more)))
 
 
-async def get_dlq_stats(context: ApiContext, _call: Call) -> Reply:
-    """Count the dead deliveries, by reason and by domain."""
-    stats = await count_dead_letters(context.db)
+async def get_dlq_stats(context: ApiContext, call: Call) -> Reply:
+    """Count the dead deliveries that match, by reason and by domain."""
+    stats = await count_dead_letters(context.db, _query_filter(call.query()))
     return Reply(
         200,
         _ENCODE(
@@ -160,12 +162,8 @@ async def get_dlq_stats(context: ApiContext, _call: Call) -> Reply:
 async def get_dlq_delivery(context: ApiContext, call: Call) -> Reply:
     """Return one dead delivery with its history."""
     letter = await get_dead_letter(context.db, DeliveryId.parse(call.params["delivery_id"]))
-    events = [
-        DeadEventView(event.kind, event.at, event.attempt, event.stage, event.reason, event.code, event.enhanced)
-        for event in await list_events(context.db, letter.tenant_id, letter.message_id)
-        if event.recipient in (None, letter.recipient)
-    ]
-    return Reply(200, _ENCODE(DeadLetterDetail(_view(letter), events)))
+    events = await list_events(context.db, letter.tenant_id, letter.message_id)
+    return Reply(200, _ENCODE(dead_letter_detail(letter, events)))
 
 
 async def retry_dlq_delivery(context: ApiContext, call: Call) -> Reply:
@@ -188,8 +186,23 @@ async def discard_dlq(context: ApiContext, call: Call) -> Reply:
     return await _act_on_many(context, call, discard_dead_letters)
 
 
+def dead_letter_list(letters: Sequence[DeadLetter], has_more: bool) -> DeadLetterList:
+    """Return a page as it is answered."""
+    return DeadLetterList(has_more, [_view(letter) for letter in letters])
+
+
+def dead_letter_detail(letter: DeadLetter, events: Sequence[StoredEvent]) -> DeadLetterDetail:
+    """Return a dead letter as it is answered, with what of its message's history is about it."""
+    shown = [
+        DeadEventView(event.kind, event.at, event.attempt, event.stage, event.reason, event.code, event.enhanced)
+        for event in events
+        if event.recipient in (None, letter.recipient)
+    ]
+    return DeadLetterDetail(_view(letter), shown)
+
+
 async def _act_on_one(context: ApiContext, call: Call, act: Callable[..., Awaitable[None]]) -> Reply:
-    body = await call.read_body()
+    body = await call.read_small_body()
     wanted = SingleAct()
     if body:
         check_json(call.headers, body)
@@ -200,7 +213,7 @@ async def _act_on_one(context: ApiContext, call: Call, act: Callable[..., Awaita
 
 
 async def _act_on_many(context: ApiContext, call: Call, act: Callable[..., Awaitable[int]]) -> Reply:
-    body = await call.read_body()
+    body = await call.read_small_body()
     check_json(call.headers, body)
     wanted = _BULK.decode(body)
     # An empty filter matches everything: that has to be meant.
@@ -219,6 +232,7 @@ def _query_filter(query: dict[str, str]) -> DeadFilter:
         tenant_id=parse_cursor(tenant, "tenant_id") if tenant is not None else None,
         reason=query.get("reason"),
         domain=query.get("domain"),
+        dead_before=parse_moment(query["dead_before"], "dead_before") if "dead_before" in query else None,
     )
 
 
@@ -235,4 +249,5 @@ def _view(letter: DeadLetter) -> DeadLetterView:
         enhanced=letter.enhanced,
         created_at=letter.created_at,
         dead_at=letter.dead_at,
+        to_do=dead_advice(letter.reason),
     )

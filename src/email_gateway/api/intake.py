@@ -37,7 +37,7 @@ from email_gateway.mail.headers import (
 )
 from email_gateway.mail.search_terms import canonical_external_id, search_terms
 from email_gateway.mail.tax_ids import TaxId, parse_tax_id
-from email_gateway.store.messages import NewAttachment, NewMessage
+from email_gateway.store.accepting import NOTHING, PIECE_BYTES, NewAttachment, NewMessage
 from email_gateway.vault.tenant_keys import TenantKeys
 
 # RFC 5321 section 4.5.4.1: the give-up time is at least 4 to 5 days.
@@ -46,7 +46,8 @@ MAX_ENCODED_BYTES = 40 * 1024 * 1024  # bodies, and attachments as base64, as th
 MAX_EXTERNAL_ID_CHARACTERS = 256
 PRIORITIES = {"high": 0, "normal": 1, "low": 2}
 
-BASE64_PIECE = 512 * 1024  # characters; a multiple of four
+# A content larger than this has a summary for lists beside it: all of it but the bodies.
+SUMMARISED_BYTES = 64 * 1024
 
 T = TypeVar("T")
 _TAG = re.compile(r"[A-Za-z0-9_-]{1,256}")
@@ -74,9 +75,9 @@ class Findings:
         self._at = at
         self.faults: list[Fault] = []
 
-    def add(self, pointer: str, detail: str) -> None:
+    def add(self, pointer: str, detail: str, *, is_missing: bool = False) -> None:
         """Note a mistake."""
-        self.faults.append(Fault(self._at + pointer, detail))
+        self.faults.append(Fault(self._at + pointer, detail, is_missing))
 
     def read(self, pointer: str, parse: Callable[[], T]) -> T | None:
         """Return what `parse` makes of a value, or note what it says against it."""
@@ -100,7 +101,7 @@ def draft(email: SendEmail, at: str = "") -> Draft:
     # Each address once, in the order in which it first appears.
     envelope = tuple(dict.fromkeys(address.email for address in (*to, *cc, *bcc)))
     if not email.to:
-        findings.add("/to", "give at least one recipient")
+        findings.add("/to", "give at least one recipient", is_missing=True)
     if len(to) + len(cc) + len(bcc) > MAX_RECIPIENTS:
         findings.add("/to", f"give at most {MAX_RECIPIENTS} recipients in to, cc and bcc together")
     _check_texts(email, findings)
@@ -144,9 +145,13 @@ def seal(checked: Draft, keys: TenantKeys) -> NewMessage:
     content = checked.content
     packed = _PACK(content)
     tax_id = checked.tax_id
+    summary = msgspec.structs.replace(content, html=None, text=None) if len(packed) > SUMMARISED_BYTES else None
+    sealed_content, rest = _split(keys.seal("message.content", message_id, packed))
     return NewMessage(
         message_id=message_id,
-        sealed_content=keys.seal("message.content", message_id, packed),
+        sealed_content=sealed_content,
+        rest=rest,
+        sealed_summary=keys.seal("message.summary", message_id, _PACK(summary)) if summary is not None else None,
         sealed_tax_id=keys.seal("message.tax_id", message_id, tax_id.pack()) if tax_id is not None else None,
         size=len(packed) + sum(len(attachment.data) for attachment in checked.attachments),
         sender_domain=content.sender.domain,
@@ -163,8 +168,15 @@ def seal(checked: Draft, keys: TenantKeys) -> NewMessage:
 
 def _seal_attachment(attachment: Attachment, keys: TenantKeys) -> NewAttachment:
     attachment_id: UUID = uuid7()
-    sealed = keys.seal("attachment.content", attachment_id, _PACK(attachment))
-    return NewAttachment(attachment_id, sealed, len(attachment.data))
+    sealed, rest = _split(keys.seal("attachment.content", attachment_id, _PACK(attachment)))
+    return NewAttachment(attachment_id, sealed, len(attachment.data), rest)
+
+
+def _split(sealed: bytes) -> tuple[bytes, memoryview]:
+    """Return a value's first piece, and what follows it without a copy."""
+    if len(sealed) <= PIECE_BYTES:
+        return sealed, NOTHING
+    return sealed[:PIECE_BYTES], memoryview(sealed)[PIECE_BYTES:]
 
 
 def _read_field(value: str | list[str] | None, pointer: str, findings: Findings) -> tuple[Address, ...]:
@@ -190,7 +202,7 @@ def _read_addresses(values: list[str], pointer: str, findings: Findings) -> tupl
 def _check_texts(email: SendEmail, findings: Findings) -> None:
     findings.read("/subject", lambda: parse_subject(email.subject))
     if email.html is None and email.text is None:
-        findings.add("", "give html, text or both")
+        findings.add("", "give html, text or both", is_missing=True)
     for pointer, text in (("/html", email.html), ("/text", email.text)):
         if text is not None:
             findings.read(pointer, lambda text=text: parse_body(text))  # type: ignore[misc]
@@ -235,7 +247,8 @@ def _read_content(content: str | list[int] | BufferJson) -> bytes:
     if isinstance(content, str):
         try:
             # Some clients (Ruby's encode64, MIME libraries) break the lines; nothing else is forgiven.
-            return _decode_base64(content.replace("\r", "").replace("\n", "") if "\n" in content else content)
+            unbroken = content.replace("\r", "").replace("\n", "") if "\n" in content else content
+            return a2b_base64(unbroken, strict_mode=True)
         except (Base64Error, ValueError):
             raise InvalidValue("send the file in base64 (RFC 4648 section 4, with its padding)") from None
     values = content.data if isinstance(content, BufferJson) else content
@@ -243,19 +256,6 @@ def _read_content(content: str | list[int] | BufferJson) -> bytes:
         return bytes(values)
     except (ValueError, OverflowError):
         raise InvalidValue("send the bytes of the file as numbers between 0 and 255") from None
-
-
-def _decode_base64(text: str) -> bytes:
-    """Decode a piece at a time: each piece holds up the other threads of this process."""
-    if len(text) <= BASE64_PIECE:
-        return a2b_base64(text, strict_mode=True)
-    decoded = bytearray()
-    for start in range(0, len(text), BASE64_PIECE):
-        piece = text[start : start + BASE64_PIECE]
-        if "=" in piece and start + BASE64_PIECE < len(text):
-            raise ValueError("padding before the end")
-        decoded += a2b_base64(piece, strict_mode=True)
-    return bytes(decoded)
 
 
 def _read_tags(given: list[Tag], findings: Findings) -> tuple[tuple[str, str], ...]:

@@ -9,6 +9,7 @@ from msgspec import Meta
 from email_gateway.api.calls import Call, Reply
 from email_gateway.api.context import ApiContext
 from email_gateway.api.decoding import BodyDecoder, check_json
+from email_gateway.api.rotation_steps import counting
 from email_gateway.api.secrets import VersionId
 from email_gateway.errors import Fault, InvalidRequest
 from email_gateway.store.audit import add_audit
@@ -120,9 +121,10 @@ async def get_keys(context: ApiContext, _call: Call) -> Reply:
 
 async def stage_rotation(context: ApiContext, call: Call) -> Reply:
     """Wrap every data key under the root of a version that is not current yet."""
-    step = await _read(call)
-    adoption = await stage(context.db, context.keyring.roots, _required(step))
-    await _note(context, call, "root.staged", adoption)
+    with counting("stage"):
+        step = await _read(call)
+        adoption = await stage(context.db, context.keyring.roots, _required(step))
+        await _note(context, call, "root.staged", adoption)
     return _reply(adoption)
 
 
@@ -131,26 +133,28 @@ async def verify_rotation(context: ApiContext, call: Call) -> Reply:
 
     A version that was never staged is staged first: the steps may be called alone.
     """
-    step = await _read(call)
-    if step.version_id is None:
-        active = next(root for root in await list_roots(context.db) if root.state == "active")
-        return _reply(Adoption(active.root_id, active.state, await count_live_keys(context.db)))
-    root = await _find(context, step.version_id)
-    root_id = root.root_id if root else (await stage(context.db, context.keyring.roots, step.version_id)).root_id
-    adoption = await verify(context.db, context.keyring.roots, root_id)
-    await _note(context, call, "root.verified", adoption)
+    with counting("verify"):
+        step = await _read(call)
+        if step.version_id is None:
+            active = next(root for root in await list_roots(context.db) if root.state == "active")
+            return _reply(Adoption(active.root_id, active.state, await count_live_keys(context.db)))
+        root = await _find(context, step.version_id)
+        root_id = root.root_id if root else (await stage(context.db, context.keyring.roots, step.version_id)).root_id
+        adoption = await verify(context.db, context.keyring.roots, root_id)
+        await _note(context, call, "root.verified", adoption)
     return _reply(adoption)
 
 
 async def complete_rotation(context: ApiContext, call: Call) -> Reply:
     """Have every process read the secrets now that the label has moved, and adopt what is current."""
-    body = await call.read_body()
+    body = await call.read_small_body()
     check_json(call.headers, body)
     step = _STEP.decode(body)
-    async with context.db.transaction() as transaction:
-        await bump_generation(transaction, Subject.SECRETS)
-        await add_audit(transaction, actor=call.actor, action="rotation.completed", subject=step.secret)
-    await context.fleet.look()
+    with counting("complete"):
+        async with context.db.transaction() as transaction:
+            await bump_generation(transaction, Subject.SECRETS)
+            await add_audit(transaction, actor=call.actor, action="rotation.completed", subject=step.secret)
+        await context.fleet.look()
     roots = await list_roots(context.db)
     about = await _find(context, step.version_id) if step.secret == ROOT_SECRET and step.version_id else None
     root = about or next(root for root in roots if root.state == "active")
@@ -158,7 +162,7 @@ async def complete_rotation(context: ApiContext, call: Call) -> Reply:
 
 
 async def _read(call: Call) -> RotationStep:
-    body = await call.read_body()
+    body = await call.read_small_body()
     check_json(call.headers, body)
     step = _STEP.decode(body)
     if step.secret != ROOT_SECRET:
@@ -168,7 +172,8 @@ async def _read(call: Call) -> RotationStep:
 
 def _required(step: RotationStep) -> str:
     if step.version_id is None:
-        raise InvalidRequest("the step is not valid", (Fault("/version_id", "add this field: it is required"),))
+        missing = Fault("/version_id", "add this field: it is required", is_missing=True)
+        raise InvalidRequest("the step is not valid", (missing,))
     return step.version_id
 
 

@@ -64,16 +64,13 @@ LAST_EVENTS: tuple[tuple[frozenset[State], str], ...] = (
 async def get_email(context: ApiContext, call: Call) -> Reply:
     """Return one message with its bodies and deliveries."""
     message = await get_message(context.db, call.tenant_id, parse_id(call.params["email_id"], "email"))
-    content, tax_id = await _open(context, message)
-    view = EmailView(
-        **_summary(message, content, tax_id),
-        html=content.html,
-        text=content.text,
-        expires_at=message.expires_at,
-        size=message.size,
-        attachment_count=message.attachment_count,
-    )
-    return Reply(200, _ENCODE(view))
+    if message.sealed_summary is None:
+        return _reply(message, *await _open(context, message))
+    call.hold(message.size)  # the answer is in memory until the caller has taken it
+    async with call.budget.at_work:
+        sealed = await get_sealed_content(context.db, message.tenant_id, message.message_id)
+        content, tax_id = await _open(context, replace(message, sealed_content=sealed, sealed_summary=None))
+        return await asyncio.to_thread(_reply, message, content, tax_id)
 
 
 async def list_emails(context: ApiContext, call: Call) -> Reply:
@@ -82,7 +79,7 @@ async def list_emails(context: ApiContext, call: Call) -> Reply:
     after, before = (parse_cursor(query[name], name) if name in query else None for name in ("after", "before"))
     page = _page(parse_limit(query.get("limit")), after, before)
     messages, has_more = await list_messages(context.db, call.tenant_id, page)
-    return Reply(200, _ENCODE(EmailList(has_more, [_view(m, *await _open_listed(context, call, m)) for m in messages])))
+    return Reply(200, _ENCODE(EmailList(has_more, [_view(m, *await _open(context, m)) for m in messages])))
 
 
 async def list_email_events(context: ApiContext, call: Call) -> Reply:
@@ -95,7 +92,7 @@ async def list_email_events(context: ApiContext, call: Call) -> Reply:
 
 async def search_emails(context: ApiContext, call: Call) -> Reply:
     """Return a page of the messages about a person; every search leaves an audit row."""
-    body = await call.read_body()
+    body = await call.read_small_body()
     check_json(call.headers, body)
     wanted = _SEARCH.decode(body)
     field, kind, canonical, is_hit = _criterion(wanted)
@@ -114,7 +111,7 @@ async def search_emails(context: ApiContext, call: Call) -> Reply:
         )
     data = []
     for message in messages:
-        content, tax_id = await _open_listed(context, call, message)
+        content, tax_id = await _open(context, message)
         if is_hit(content, tax_id):  # a blind value is 16 bytes of a hash: a hit is proven by what it names
             data.append(_view(message, content, tax_id))
     return Reply(200, _ENCODE(EmailList(has_more, data)))
@@ -133,18 +130,21 @@ def show_address(address: Address) -> str:
     return f"{name} <{address.email}>"
 
 
-async def _open_listed(context: ApiContext, call: Call, message: StoredMessage) -> tuple[Content, TaxId | None]:
-    """Open a message of a list without its bodies; large ones one after the other, whoever asks."""
-    if message.sealed_content is not None:
-        return await _open(context, message)
-    async with call.budget.at_work:  # for a moment it takes three times its size
-        sealed = await get_sealed_content(context.db, message.tenant_id, message.message_id)
-        content, tax_id = await _open(context, replace(message, sealed_content=sealed))
-    return msgspec.structs.replace(content, html=None, text=None), tax_id
+def _reply(message: StoredMessage, content: Content, tax_id: TaxId | None) -> Reply:
+    view = EmailView(
+        **_summary(message, content, tax_id),
+        html=content.html,
+        text=content.text,
+        expires_at=message.expires_at,
+        size=message.size,
+        attachment_count=message.attachment_count,
+    )
+    return Reply(200, _ENCODE(view))
 
 
 async def _open(context: ApiContext, message: StoredMessage) -> tuple[Content, TaxId | None]:
-    packed = await context.keyring.open(message.tenant_id, "message.content", message.message_id, message.whole_content)
+    """Open what stands in the message: its content, or the summary of a large one, which has no bodies."""
+    packed = await context.keyring.open(message.tenant_id, *message.shown)
     content = (
         await asyncio.to_thread(_CONTENT.decode, packed) if len(packed) > OFF_LOOP_BYTES else _CONTENT.decode(packed)
     )

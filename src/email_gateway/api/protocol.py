@@ -1,5 +1,6 @@
 """uvicorn's HTTP protocol with the deadlines and bounds it lacks: slow headers, idle bodies, stalled readers.
 
+Every answer arrives, also one to a request that is still coming, and also while the process stops.
 A timer for each request would cost every request; instead a connection notes when something last
 happened, and the server looks over its connections once a second (`is_overdue`).
 """
@@ -48,20 +49,23 @@ class JoinedWrites:
             self._loop.call_soon(self._flush)
         self._pending.append(data)
 
+    def is_closing(self) -> bool:
+        """Whether nothing more is sent: to uvicorn a connection that only waits for its client to go is closed."""
+        return self._is_ended or self._transport.is_closing()
+
     def close(self) -> None:
         """Close when everything written has been sent, and what the client is still sending has been dropped."""
         self._flush()
-        if self._transport.is_closing() or not self._linger():
+        if self.is_closing() or not self._linger():
             self._transport.close()
         else:
             self._is_ended = True
-            self._transport.write_eof()  # the answer is complete; whoever reads it may stop sending
+            if self._transport.can_write_eof():  # TLS cannot: there its length ends the answer
+                self._transport.write_eof()  # the answer is complete; whoever reads it may stop sending
 
     def _flush(self) -> None:
         pending, self._pending = self._pending, []
-        if (
-            pending and not self._is_ended and not self._transport.is_closing()
-        ):  # aborted, or lost: nobody is there to read it
+        if pending and not self.is_closing():  # aborted, or lost: nobody is there to read it
             self._transport.write(b"".join(pending))
 
 
@@ -74,10 +78,15 @@ class BoundedProtocol(HttpToolsProtocol):
     # A body may take its time, but not for ever: what comes slower than this on average is cut off.
     body_grace_seconds = 10.0
     least_bytes_per_second = 8 * 1024
-    # An answer that is sent while the body still comes would be lost in the reset of a connection that is
-    # closed with octets unread. So they are read on and dropped, for so long and up to so many.
-    linger_seconds = 5.0
+    # An answer that is sent while the request still comes would be lost in the reset of a connection that is
+    # closed with octets unread. So they are read on and dropped: for so long after the last of them, for so
+    # long in all, and up to so many.
+    linger_idle_seconds = 5.0
+    linger_seconds = 30.0
     linger_bytes = 64 * 1024 * 1024
+    # When the process stops, a kept connection is told so in its next answer. Who asks nothing for so long
+    # is told without having asked.
+    farewell_seconds = 1.0
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -87,7 +96,11 @@ class BoundedProtocol(HttpToolsProtocol):
         self._body_began = self._since
         self._body_bytes = 0
         self._write_paused_at: float | None = None
-        self._lingering: int | None = None  # octets that may still be dropped
+        self._is_refused = False  # below HTTP's requests: nobody knows where the next one begins
+        self._is_ending = False
+        self._is_lingering = False
+        self._lingers_until = 0.0
+        self._dropped_bytes = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin to serve a client."""
@@ -96,12 +109,14 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Feed the parser, counting what comes before a request's headers are complete."""
-        if self._lingering is not None:
-            self._drop(data)
+        if self._is_lingering:
+            self._drop(len(data))
             return
         if self._reading is _Reading.BODY:
             self._since = self.loop.time()
             self._body_bytes += len(data)
+            if not self._is_answering():  # already answered, on a connection that is kept
+                self._drop(len(data))
         elif self._reading is _Reading.NOTHING and not self._is_answering():
             self._begin_headers()
         self._header_bytes = self._header_bytes + len(data) if self._reading is _Reading.HEADERS else 0
@@ -117,15 +132,16 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """Refuse headers that came in one piece and are too large or too many; then begin the body."""
-        size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
-        if size > MAX_HEADER_BYTES or len(self.headers) > MAX_HEADERS:
-            self._reading = _Reading.NOTHING
-            self._refuse(431)
-            return
         self._reading = _Reading.BODY
         self._since = self._body_began = self.loop.time()
-        self._body_bytes = 0
+        self._body_bytes = self._dropped_bytes = 0
+        size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
+        if size > MAX_HEADER_BYTES or len(self.headers) > MAX_HEADERS:
+            self._refuse(431)
+            return
         super().on_headers_complete()
+        if self._is_ending:
+            self.cycle.keep_alive = False
 
     def on_body(self, body: bytes) -> None:
         """Ignore what follows a refusal."""
@@ -175,19 +191,56 @@ class BoundedProtocol(HttpToolsProtocol):
         else:
             self._refuse(408)
 
+    def shutdown(self) -> None:
+        """Let the client know that the process stops: in the answer that it waits for, or in its next one.
+
+        A connection that is closed between two requests takes the one down that is on its way. RFC 9110
+        section 15.5.9 knows an answer that nobody asked for: a client throws it away with the connection,
+        or takes it for the answer to the request that crossed it, which is true.
+        """
+        self._is_ending = True
+        self.linger_idle_seconds = self.farewell_seconds
+        if self._is_answering():
+            self.cycle.keep_alive = False
+        else:
+            self.loop.call_later(self.farewell_seconds, self._end_unasked)
+
+    def give_up(self) -> None:
+        """Answer 503 to what has no answer yet; the process stops now."""
+        if self._is_answering() and self.cycle.response_started:
+            self.transport.abort()
+        else:
+            self._refuse(503)
+
+    def _end_unasked(self) -> None:
+        is_asking = self._is_answering() or (self._reading is _Reading.HEADERS and self._header_bytes > 0)
+        if not is_asking:
+            self._refuse(503)
+
     def _linger(self) -> bool:
-        """Begin to drop what still comes, where a body is on its way; False where the connection may close."""
-        if self._reading is not _Reading.BODY or self._lingering is not None:
+        """Begin to drop what still comes, where a request is on its way; False where the connection may close."""
+        if self._is_lingering or not (self._is_refused or self._reading is _Reading.BODY or self.pipeline):
             return False
-        self._lingering = self.linger_bytes
+        self._reading = _Reading.NOTHING
+        self._is_lingering = True
+        self._since = self.loop.time()
+        self._lingers_until = self._since + self.linger_seconds
         self.flow.resume_reading()
-        self.loop.call_later(self.linger_seconds, self.transport.abort)  # a no-op once the client has gone
+        self._linger_on()
         return True
 
-    def _drop(self, data: bytes) -> None:
-        assert self._lingering is not None
-        self._lingering -= len(data)
-        if self._lingering < 0:
+    def _linger_on(self) -> None:
+        """Look again when the client may have gone quiet for long enough."""
+        now, until = self.loop.time(), min(self._since + self.linger_idle_seconds, self._lingers_until)
+        if self in self.connections and now < until:
+            self.loop.call_later(until - now, self._linger_on)
+        else:
+            self.transport.abort()  # a no-op once the client has gone
+
+    def _drop(self, size: int) -> None:
+        self._since = self.loop.time()
+        self._dropped_bytes += size
+        if self._dropped_bytes > self.linger_bytes:
             self.transport.abort()
 
     def send_400_response(self, _msg: str) -> None:
@@ -206,10 +259,12 @@ class BoundedProtocol(HttpToolsProtocol):
     def _refuse(self, status: int) -> None:
         if self.transport.is_closing():
             return
+        self._is_refused = True
         body = _REFUSALS[status]
+        retry = b"retry-after: 1\r\n" if status == 503 else b""
         self.transport.write(
-            b"%scontent-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n%s"
-            % (STATUS_LINE[status], len(body), body)
+            b"%scontent-type: application/json\r\ncontent-length: %d\r\n%sconnection: close\r\n\r\n%s"
+            % (STATUS_LINE[status], len(body), retry, body)
         )
         self.transport.close()
 
@@ -219,11 +274,12 @@ _REFUSALS = {
     400: make_problem(400, "Not HTTP", "malformed_request", "send HTTP/1.1", ""),
     408: make_problem(408, "Too slow", "request_timeout", "the request took too long to arrive", ""),
     431: make_problem(431, "Headers too large", "headers_too_large", "send at most 100 headers of 32 KiB in all", ""),
+    503: make_problem(
+        503, "Try again later", "stopping", "this process stops: send the request again, with its Idempotency-Key", ""
+    ),
 }
 
 
-def sweep(connections: set[Any]) -> None:
-    """Cut off every connection that is overdue."""
-    for connection in [one for one in connections if isinstance(one, BoundedProtocol)]:
-        if connection.is_overdue():
-            connection.cut_off()
+def list_overdue(connections: set[Any]) -> list[BoundedProtocol]:
+    """Return every connection that is overdue."""
+    return [one for one in connections if isinstance(one, BoundedProtocol) and one.is_overdue()]

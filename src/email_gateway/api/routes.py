@@ -2,7 +2,7 @@
 
 from functools import cache
 
-from email_gateway.api import dead_letters, health, keys, messages, secrets, sending
+from email_gateway.api import dead_letters, health, keys, messages, queue, secrets, sending, traces
 from email_gateway.api.calls import DEFAULT_PAGE, MAX_PAGE, Call, Reply
 from email_gateway.api.context import ApiContext
 from email_gateway.api.openapi import build_document
@@ -50,13 +50,13 @@ _VALIDATION = Query(
     {"type": "string", "enum": ["strict", "permissive"], "default": "strict"},
     place="header",
 )
-_DEAD_PAGE = (
-    _LIMIT,
-    Query("after", "Behind this dead letter's id.", {"type": "string"}),
+_DEAD_FILTER = (
     Query("tenant_id", "Of this tenant only.", _ID),
     Query("reason", "Dead for this reason only.", {"type": "string"}),
     Query("domain", "To this domain only.", {"type": "string"}),
+    Query("dead_before", "Dead before this moment only.", {"type": "string", "format": "date-time"}),
 )
+_DEAD_PAGE = (_LIMIT, Query("after", "Behind this dead letter's id.", {"type": "string"}), *_DEAD_FILTER)
 
 EMAILS = (
     Route(
@@ -125,6 +125,7 @@ DEAD_LETTERS = (
         Access.ADMIN,
         "Count dead letters",
         dead_letters.DeadLetterStats,
+        parameters=_DEAD_FILTER,
     ),
     Route(
         "POST",
@@ -214,4 +215,42 @@ KEYS = (
         )
     ),
 )
-ROUTES = (*EMAILS, *HEALTH, *SECRETS, *KEYS, *DEAD_LETTERS)
+QUEUE = (
+    Route("GET", "/admin/queue", queue.get_queue, Access.ADMIN, "Show what waits and what is held", queue.QueueView),
+    Route(
+        "POST",
+        "/admin/queue/hold",
+        queue.hold_queue,
+        Access.ADMIN,
+        "Hold mail by hand",
+        queue.Held,
+        body=queue.HoldAct,
+    ),
+    Route(
+        "POST",
+        "/admin/queue/release",
+        queue.release_queue,
+        Access.ADMIN,
+        "Release what is held by hand",
+        queue.Held,
+        body=queue.QueueAct,
+    ),
+    Route(
+        "POST",
+        "/admin/queue/flush",
+        queue.flush_queue,
+        Access.ADMIN,
+        "Try now what waits",
+        queue.FlushedView,
+        body=queue.QueueAct,
+    ),
+    Route(
+        "GET",
+        "/admin/messages/{message_id}/trace",
+        traces.get_trace,
+        Access.ADMIN,
+        "Tell a message's whole story",
+        traces.TraceView,
+    ),
+)
+ROUTES = (*EMAILS, *HEALTH, *SECRETS, *KEYS, *QUEUE, *DEAD_LETTERS)

@@ -9,6 +9,7 @@ from msgspec import Meta
 from email_gateway.api.calls import Call, Reply
 from email_gateway.api.context import ApiContext
 from email_gateway.api.decoding import BodyDecoder, check_json
+from email_gateway.api.rotation_steps import counting
 from email_gateway.errors import Fault, InvalidRequest
 from email_gateway.fleet import Acknowledgement, acknowledgements, refresh_fleet
 from email_gateway.store.audit import add_audit
@@ -90,7 +91,7 @@ async def list_secrets(context: ApiContext, _call: Call) -> Reply:
 
 async def refresh_secrets(context: ApiContext, call: Call) -> Reply:
     """Have every process read the secrets again; waits up to five seconds for them."""
-    body = await call.read_body()
+    body = await call.read_small_body()
     wanted = RefreshSecrets()
     if body:
         check_json(call.headers, body)
@@ -102,16 +103,17 @@ async def refresh_secrets(context: ApiContext, call: Call) -> Reply:
 
 async def stage_secret(context: ApiContext, call: Call) -> Reply:
     """Let a pending version of the admin key be tried at /admin/health."""
-    body = await call.read_body()
+    body = await call.read_small_body()
     check_json(call.headers, body)
     wanted = _STAGE.decode(body)
-    # Fetched before it is accepted anywhere: one that cannot be read, or is no admin key, is refused here.
     if not context.settings.use_secrets_manager:
         raise InvalidRequest("the secret is not valid", (Fault("/secret", "Secrets Manager is off: nothing rotates"),))
-    await context.fleet.secrets.fetch_version(wanted.secret, wanted.version_id)
-    async with context.db.transaction() as transaction:
-        await stage_version(transaction, wanted.secret, wanted.version_id)
-        await bump_generation(transaction, Subject.SECRETS)
-        await add_audit(transaction, actor=call.actor, action="admin_key.staged", subject=wanted.version_id)
-    await context.fleet.look()
+    with counting("stage"):
+        # Fetched before it is accepted anywhere: one that cannot be read, or is no admin key, is refused here.
+        await context.fleet.secrets.fetch_version(wanted.secret, wanted.version_id)
+        async with context.db.transaction() as transaction:
+            await stage_version(transaction, wanted.secret, wanted.version_id)
+            await bump_generation(transaction, Subject.SECRETS)
+            await add_audit(transaction, actor=call.actor, action="admin_key.staged", subject=wanted.version_id)
+        await context.fleet.look()
     return Reply(200, _ENCODE(SecretStaged(wanted.secret, wanted.version_id)))

@@ -22,25 +22,29 @@ class _NoRedirects(urllib.request.HTTPRedirectHandler):
 
 
 class Gateway:
-    """A gateway at `url`, which ends in /v1, as the holder of an API key sees it."""
+    """A gateway at `url`, which ends in /v1, as the holder of an API key or of an admin key sees it."""
 
-    def __init__(self, url: str, api_key: str | None = None) -> None:
+    def __init__(self, url: str, api_key: str | None = None, *, admin_key: str | None = None) -> None:
         parts = urllib.parse.urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise CommandFailed("the gateway's URL must look like http://127.0.0.1:8025/v1")
         self.url = url.rstrip("/") if parts.path.strip("/") else f"{url.rstrip('/')}/v1"
-        self._api_key = api_key
+        self._keys = {}
+        if api_key:
+            self._keys["Authorization"] = f"Bearer {api_key}"
+        if admin_key:
+            self._keys["x-admin-key"] = admin_key
         handlers: list[urllib.request.BaseHandler] = [_NoRedirects()]
         if parts.hostname in LOCAL:
             handlers.append(urllib.request.ProxyHandler({}))
         self._opener = urllib.request.build_opener(*handlers)
 
     def get(self, path: str) -> Any:
-        """Return the JSON at a path below /v1."""
+        """Return the JSON at a path below /v1, or of one that begins with /admin."""
         return self._ask(path, None)
 
     def post(self, path: str, body: object) -> Any:
-        """Send JSON to a path below /v1 and return the answer's."""
+        """Send JSON to a path below /v1, or to one that begins with /admin, and return the answer's."""
         return self._ask(path, json.dumps(body).encode())
 
     def health(self) -> dict[str, Any]:
@@ -52,13 +56,12 @@ class Gateway:
         return answer
 
     def _ask(self, path: str, body: bytes | None) -> Any:
-        headers = {"Accept": "application/json"}
-        if self._api_key:
-            headers["Authorization"] = f"Bearer {self._api_key}"
+        headers = {"Accept": "application/json", **self._keys}
         if body is not None:
             headers["Content-Type"] = "application/json"
         try:
-            request = urllib.request.Request(f"{self.url}{path}", body, headers)  # noqa: S310  # checked above
+            base = self.url.removesuffix("/v1") if path.startswith("/admin/") else self.url
+            request = urllib.request.Request(f"{base}{path}", body, headers)  # noqa: S310  # checked above
             with self._opener.open(request, timeout=TIMEOUT_SECONDS) as answer:
                 return json.load(answer)
         except urllib.error.HTTPError as error:

@@ -9,10 +9,12 @@ from pathlib import Path
 
 from email_gateway.cli.exits import CommandFailed
 from email_gateway.embedded import default_home
+from email_gateway.foundation import DatabaseSource, find_database_source
 from email_gateway.observe import configure_logging
-from email_gateway.secrets import SecretName, SecretsService
+from email_gateway.secrets import SecretsService
 from email_gateway.settings import Settings, load_settings
 from email_gateway.store.database import Database
+from email_gateway.store.failures import naming
 from email_gateway.up.home import Home
 from email_gateway.vault.keyring import Keyring
 from email_gateway.vault.root_source import SecretsRoots
@@ -49,18 +51,20 @@ def open_home(home: Path | None) -> Home:
     return Home(home or default_home())
 
 
-async def find_database_url(home: Path | None) -> str:
-    """Return the database's URL: of the running `up` when its home was named, else as the api and the workers find it.
+async def get_database(home: Path | None, *, for_migrations: bool = False) -> DatabaseSource:
+    """Return where the database is: as the running `up` of a named home has it, else as the api and the workers find it.
 
-    Raises CommandFailed when there is none.
+    `for_migrations` asks for the owner's, where an `up` runs the server itself. Raises CommandFailed
+    when there is none.
     """
     settings = load_without_keys()
     runtime = open_home(home).find_runtime()
-    configured = await _find_configured_url(settings) if home is None or runtime is None else None
+    configured = await _find_configured(settings) if home is None or runtime is None else None
     if configured and home is None:
         return configured
     if runtime is not None:
-        return runtime.database_url
+        url = (for_migrations and runtime.migrations_url) or runtime.database_url
+        return DatabaseSource(url, f"the gateway that runs in {open_home(home).path}")
     raise CommandFailed(
         f"there is no database to talk to: no gateway runs in {open_home(home).path}"
         + ("" if configured else ", and DATABASE_URL is not set"),
@@ -68,11 +72,10 @@ async def find_database_url(home: Path | None) -> str:
     )
 
 
-async def _find_configured_url(settings: Settings) -> str | None:
+async def _find_configured(settings: Settings) -> DatabaseSource | None:
     service = await SecretsService.start(settings)
     try:
-        secret = service.find(SecretName.DATABASE_URL)
-        return secret.value if secret else None
+        return find_database_source(settings, service)
     finally:
         await service.close()
 
@@ -80,11 +83,16 @@ async def _find_configured_url(settings: Settings) -> str | None:
 @contextlib.asynccontextmanager
 async def open_database(home: Path | None) -> AsyncIterator[Database]:
     """Connect to the gateway's database for the length of a command."""
-    db = await Database.connect(await find_database_url(home), pool_size=1)
+    db = await _connect(await get_database(home), pool_size=1)
     try:
         yield db
     finally:
         await db.close()
+
+
+async def _connect(source: DatabaseSource, pool_size: int) -> Database:
+    with naming(source.name):
+        return await Database.connect(source.url, pool_size=pool_size, make_password=source.make_password)
 
 
 @contextlib.asynccontextmanager
@@ -95,10 +103,10 @@ async def open_secrets(home: Path | None) -> AsyncIterator[tuple[Database, Secre
     or SecretUnavailable as the start of a process does.
     """
     settings = load_with_keys(home)
-    url = await find_database_url(home)
+    source = await get_database(home)
     service = await SecretsService.start(settings)
     try:
-        db = await Database.connect(url, pool_size=VAULT_CONNECTIONS)
+        db = await _connect(source, VAULT_CONNECTIONS)
         try:
             yield db, SecretsRoots(service)
         finally:
@@ -121,7 +129,8 @@ def find_api_url(home: Path | None) -> str:
     if runtime is not None and (home is not None or not settings.database_url):
         return runtime.api_url
     host = f"[{settings.api_host}]" if ":" in settings.api_host else settings.api_host
-    return f"http://{host}:{settings.api_port}/v1"
+    scheme = "https" if settings.tls_cert_file else "http"
+    return f"{scheme}://{host}:{settings.api_port}/v1"
 
 
 def name_of_user() -> str:

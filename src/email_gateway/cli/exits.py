@@ -10,13 +10,11 @@ from email_gateway.errors import (
     DatabaseUnavailable,
     Forbidden,
     GatewayError,
+    OperationRefused,
     Tampered,
     Unauthorized,
     WrongRootKey,
 )
-from email_gateway.observe import get_logger
-
-log = get_logger(__name__)
 
 DONE = 0
 FAILED = 1
@@ -25,7 +23,7 @@ EX_CONFIG = 78  # sysexits.h: restarting will not help until someone changes the
 
 MISCONFIGURED = (ConfigurationError, WrongRootKey)
 NEXT_STEPS: tuple[tuple[type[GatewayError], str], ...] = (
-    (DatabaseUnavailable, "see that PostgreSQL runs and that DATABASE_URL points at it, or start `email-gateway up`"),
+    (DatabaseUnavailable, "see that PostgreSQL runs and that this URL points at it, or start `email-gateway up`"),
     (WrongRootKey, "docs/rotation.md, under Recovery, goes through it step by step"),
     (Tampered, "compare with a backup: a sealed value or a wrap was changed or moved"),
     (Unauthorized, "pass a key with --api-key; `email-gateway tenants keys create` makes one"),
@@ -50,7 +48,7 @@ def exit_code_of(error: GatewayError) -> int:
 
 def next_step_of(error: GatewayError) -> str | None:
     """Return what the person at the terminal can do about an error, if that is not in its message."""
-    if isinstance(error, CommandFailed):
+    if isinstance(error, CommandFailed | OperationRefused):
         return error.next_step
     return next((step for kind, step in NEXT_STEPS if isinstance(error, kind)), None)
 
@@ -64,19 +62,25 @@ def reporting() -> Iterator[None]:
         _say(f"error: {error}")
         if (step := next_step_of(error)) is not None and step not in str(error):
             _say(f"next:  {step}")
-        # Frames without values, and only with LOG_LEVEL=DEBUG.
-        log.debug("command_failed", exc_info=error)
+        _log_frames(error)
         sys.exit(exit_code_of(error))
     except BrokenPipeError:
         # Whoever read our output has seen enough (`| head`).
         sys.stderr.close()
         sys.exit(FAILED)
-    except Exception as error:  # the outermost frame: nothing else would turn it into words
+    except Exception as error:  # noqa: BLE001  # the outermost frame: nothing else would turn it into words
         # Not its text: that of a library's error may hold values.
         _say(f"error: something unexpected went wrong: {type(error).__name__} in {_place_of(error)}")
         _say("next:  LOG_LEVEL=DEBUG shows how it came to that")
-        log.debug("command_failed", exc_info=error)
+        _log_frames(error)
         sys.exit(FAILED)
+
+
+def _log_frames(error: BaseException) -> None:
+    """Log where it happened: frames without values, and only with LOG_LEVEL=DEBUG."""
+    from email_gateway.observe import get_logger  # noqa: PLC0415  # a third of the time that --help takes
+
+    get_logger(__name__).debug("command_failed", exc_info=error)
 
 
 def _place_of(error: BaseException) -> str:

@@ -2,6 +2,7 @@
 
 import json
 import sys
+import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, is_dataclass
 from datetime import datetime, timedelta
@@ -14,6 +15,7 @@ from rich.text import Text
 
 # A file or a pipe has no width, and cut values are useless there.
 UNBOUNDED_WIDTH = 400
+PAGE_WIDTH = 79
 STATE_STYLES = {
     "delivered": "green",
     "kept": "bold red",
@@ -38,6 +40,13 @@ def make_console(stream: TextIO | None = None) -> Console:
 def say(text: str) -> None:
     """Print a line as it stands, however long: nothing in it is wrapped or cut, so that it can be copied."""
     print(text, flush=True)
+
+
+def print_wrapped(text: str, *, indent: int) -> None:
+    """Print a sentence within 80 columns; what an operator wrote, or a server said, must not steer the terminal."""
+    plain = "".join(character if character.isprintable() else " " for character in text)
+    margin = " " * indent
+    say(textwrap.fill(plain, PAGE_WIDTH, initial_indent=margin, subsequent_indent=margin, break_on_hyphens=False))
 
 
 def print_json(value: object) -> None:

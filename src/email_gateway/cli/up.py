@@ -1,5 +1,6 @@
 """`email-gateway up`: everything on this machine, and what to do with it."""
 
+import contextlib
 import shlex
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ from email_gateway.cli.options import AsJson, HomeDir, examples
 from email_gateway.cli.printing import make_console, print_json, say
 from email_gateway.embedded import default_home
 from email_gateway.up import Running, Wishes, run_up
+from email_gateway.up.emulator import fresh_home, shell_line
 
 app = typer.Typer(add_completion=False, rich_markup_mode="markdown")
 
@@ -23,28 +25,49 @@ EXAMPLE = (
 )
 
 
-@app.command(epilog=examples("email-gateway up", "email-gateway up --home ./gateway --port 0 --json"))
+@app.command(
+    epilog=examples(
+        "email-gateway up", "email-gateway up --home ./gateway --port 0 --json", "email-gateway up --aws-emulator"
+    )
+)
 def up(
     home: HomeDir = None,
     port: Annotated[
         int | None,
         typer.Option(min=0, max=65_535, help="The port of the API; 0 takes a free one. (API_PORT, 8025)"),
     ] = None,
+    aws_emulator: Annotated[
+        bool,
+        typer.Option(
+            "--aws-emulator",
+            help="Keep the secrets in an AWS Secrets Manager that runs beside the gateway, in memory, and begin anew.",
+        ),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Run everything: PostgreSQL, the API, a worker, the dashboard and an inbox that keeps what is sent.
 
     The data and the credentials stay in the home directory. Ctrl-C stops it in order, a second
     Ctrl-C at once. With DATABASE_URL set, that database is used; with TRANSPORT=smtp mail leaves.
+
+    With --aws-emulator the same code runs as it does in AWS: the secrets are made as `secrets init` makes
+    them, fetched, cached and rotated. It prints a command that shows a whole rotation, step by step. The
+    emulator forgets everything when it ends: the data goes with it, and its home is a temporary directory
+    unless you name one.
     """
-    wishes = Wishes(home or default_home(), port, wants_link=not as_json)
-    run_up(wishes, announce_to_machine if as_json else announce)
+    with contextlib.ExitStack() as stack:
+        if home is None:
+            home = stack.enter_context(fresh_home()) if aws_emulator else default_home()
+        wishes = Wishes(home, port, wants_link=not as_json, emulates_aws=aws_emulator)
+        run_up(wishes, announce_to_machine if as_json else announce)
 
 
 def announce_to_machine(running: Running) -> None:
     """Print what scripts need, as one line."""
+    emulated = {"aws_endpoint_url": running.emulator_url} if running.emulator_url else {}
     print_json(
         {
+            **emulated,
             "api_url": running.api_url,
             "dashboard_url": running.dashboard_url,
             "api_key": running.credentials.api_key,
@@ -64,17 +87,26 @@ def announce(running: Running) -> None:
         ("Dashboard", running.dashboard_url),
         ("API key", str(running.credentials.api_key) if running.is_new_api_key else f"kept in {kept}"),
         ("Mail", _fate_of_mail(running.settings.transport)),
-        ("Data", str(running.home.path)),
+        ("AWS", f"emulated on {running.emulator_url}, in memory" if running.emulator_url else ""),
+        ("Data", f"{running.home.path}{', readable until this ends' if running.emulator_url else ''}"),
     ):
-        facts.add_row(name, value)
+        if value:
+            facts.add_row(name, value)
     console = make_console()
     title = f"Email Gateway runs (started in {running.took.total_seconds():.1f} s)"
     console.print(Panel(facts, title=title, title_align="left", width=_width(console.width, facts)))
     if running.is_new_api_key:
-        say(f"The API key is shown this once. It is kept, with the admin key, in {kept}\n")
+        beside = "" if running.emulator_url else ", with the admin key,"
+        say(f"The API key is shown this once. It is kept{beside} in {kept}\n")
     say(f"Open the dashboard (this link works once, within 10 minutes):\n  {running.login_url}\n")
     say(f"Send a mail:\n  {curl_line(running)}\n")
     say(f"Or without curl:\n  {send_line(running)}\n")
+    if running.emulator_url:
+        say("Watch a whole rotation, in another terminal; Secrets and keys of the dashboard shows it too:")
+        say(f"  {rotation_line(running)}\n")
+        say("Let `email-gateway secrets` and `aws` see the emulator, in that terminal:")
+        say(f"  {shell_line(running.emulator_url)}\n")
+        say("The emulator has its secrets in memory: when it ends they are gone, and nobody can read the data again.")
     say("Ctrl-C stops everything.")
 
 
@@ -90,9 +122,18 @@ def curl_line(running: Running) -> str:
 
 def send_line(running: Running) -> str:
     """Return the command that sends a mail and follows it."""
-    command = [sys.argv[0]] if Path(sys.argv[0]).name == "email-gateway" else ["email-gateway"]
+    return _own_line(running, "send", "--to", "ana@example.net", "--wait")
+
+
+def rotation_line(running: Running) -> str:
+    """Return the command that shows a rotation on the emulator."""
+    return _own_line(running, "secrets show-rotation")
+
+
+def _own_line(running: Running, command: str, *options: str) -> str:
+    program = sys.argv[0] if Path(sys.argv[0]).name == "email-gateway" else "email-gateway"
     where = [] if running.home.path == default_home() else ["--home", str(running.home.path)]
-    return shlex.join([*command, "send", *where, "--to", "ana@example.net", "--wait"])
+    return shlex.join([program, *command.split(), *where, *options])
 
 
 def _fate_of_mail(transport: str) -> str:

@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from email_gateway.dashboard import inbox, login, messages, overview
+from email_gateway.dashboard import inbox, keys, login, messages, overview
 from email_gateway.dashboard.context import DashboardContext
 from email_gateway.dashboard.headers import SECURITY_HEADERS, SecurityHeaders
 from email_gateway.dashboard.rendering import page
@@ -38,6 +38,8 @@ def build_dashboard(context: DashboardContext) -> Starlette:
             Route(ONE_MESSAGE, messages.show_one, methods=["GET"]),
             Route(ONE_MESSAGE + "/live", messages.live_one, methods=["GET"]),
             Route(ONE_MESSAGE + "/reveal", messages.reveal, methods=["POST"]),
+            Route("/keys", keys.show, methods=["GET"]),
+            Route("/keys/live", keys.live, methods=["GET"]),
             Route("/inbox", inbox.show_list, methods=["GET"]),
             Route("/inbox/live", inbox.live_list, methods=["GET"]),
             Route(ONE_MAIL, inbox.show_one, methods=["GET"]),

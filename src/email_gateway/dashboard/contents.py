@@ -1,6 +1,5 @@
 """Opening sealed contents for a page: masked for a list, in clear for an operator who gave a reason."""
 
-import asyncio
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -11,9 +10,9 @@ from email_gateway.dashboard.masking import DOTS, mask_address, mask_text, show_
 from email_gateway.errors import KeyUnavailable, Tampered
 from email_gateway.mail.content import Content
 from email_gateway.store.messages import StoredEvent, StoredMessage
+from email_gateway.store.statistics import RecentMessage
 
 DECODER = msgspec.msgpack.Decoder(Content)
-LARGE = 64 * 1024
 TAX_ID_KINDS = {1: "CPF", 2: "CNPJ"}
 
 
@@ -28,29 +27,15 @@ class Face:
     more: tuple[tuple[str, str], ...] = ()
 
 
-async def open_sealed(context: DashboardContext, tenant_id: UUID, field: str, row_id: UUID, sealed: bytes) -> bytes:
-    """Open any sealed value, a large one off the event loop; raises Tampered and KeyUnavailable."""
-    if len(sealed) > LARGE:
-        # None: its key is yet to be loaded, which the loop does.
-        clear = await asyncio.to_thread(context.keyring.open_now, tenant_id, field, row_id, sealed)
-        if clear is not None:
-            return clear
-    return await context.keyring.open(tenant_id, field, row_id, sealed)
+async def open_shown(context: DashboardContext, message: StoredMessage | RecentMessage) -> Content:
+    """Open what is shown of a message; raises Tampered and KeyUnavailable."""
+    return DECODER.decode(await context.keyring.open(message.tenant_id, *message.shown))
 
 
-async def open_content(context: DashboardContext, tenant_id: UUID, message_id: UUID, sealed: bytes) -> Content:
-    """Open a message's content; raises Tampered and KeyUnavailable."""
-    clear = await open_sealed(context, tenant_id, "message.content", message_id, sealed)
-    # A large one takes long enough to hold up every other request of the process.
-    return await asyncio.to_thread(DECODER.decode, clear) if len(clear) > LARGE else DECODER.decode(clear)
-
-
-async def masked_face(context: DashboardContext, tenant_id: UUID, message_id: UUID, sealed: bytes | None) -> Face:
+async def masked_face(context: DashboardContext, message: StoredMessage | RecentMessage) -> Face:
     """Return the masked content; where it cannot be opened, dots alone, for the list must stand."""
-    if sealed is None:
-        return Face(False, DOTS, (), DOTS)
     try:
-        content = await open_content(context, tenant_id, message_id, sealed)
+        content = await open_shown(context, message)
     except (Tampered, KeyUnavailable):
         return Face(False, DOTS, (), DOTS)
     return Face(
@@ -64,11 +49,11 @@ async def masked_face(context: DashboardContext, tenant_id: UUID, message_id: UU
 
 async def clear_face(context: DashboardContext, message: StoredMessage) -> Face:
     """Return who wrote to whom about what, in clear; never the body. The caller has recorded it."""
-    content = await open_content(context, message.tenant_id, message.message_id, message.whole_content)
+    content = await open_shown(context, message)
     more = list(_more(content))
     if message.sealed_tax_id is not None:
-        tax_id = await open_sealed(
-            context, message.tenant_id, "message.tax_id", message.message_id, message.sealed_tax_id
+        tax_id = await context.keyring.open(
+            message.tenant_id, "message.tax_id", message.message_id, message.sealed_tax_id
         )
         more.append(_read_tax_id(tax_id))
     return Face(
@@ -87,7 +72,7 @@ async def clear_replies(context: DashboardContext, tenant_id: UUID, events: list
         if event.sealed_reply is None:
             continue
         try:
-            clear = await open_sealed(context, tenant_id, "event.reply", event.event_id, event.sealed_reply)
+            clear = await context.keyring.open(tenant_id, "event.reply", event.event_id, event.sealed_reply)
             replies[event.event_id] = clear.decode(errors="replace")
         except (Tampered, KeyUnavailable):
             replies[event.event_id] = "(this reply does not open)"

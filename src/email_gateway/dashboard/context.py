@@ -1,10 +1,13 @@
 """What the dashboard is given by whoever mounts it."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from email_gateway.dashboard.figures import Figures
+from email_gateway.dashboard.key_figures import KeyFigures
 from email_gateway.limits import Limits
+from email_gateway.secrets.standing import SecretStatus
 from email_gateway.store.database import Database
 from email_gateway.vault.keyring import Keyring
 
@@ -18,11 +21,14 @@ class Valued(Protocol):
     def value(self) -> str: ...
 
 
-class AdminKey(Protocol):
-    """The part of `SecretsService` that logins need."""
+class Secrets(Protocol):
+    """The part of `SecretsService` that logins need, and the page of secrets, which reads no value."""
 
     def admin_key_matches(self, candidate: str) -> bool: ...
     def get(self, name: str) -> Valued: ...
+    def status(self) -> Mapping[str, SecretStatus]: ...
+    @property
+    def can_change(self) -> bool: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,10 +43,11 @@ class DashboardContext:
 
     db: Database
     keyring: Keyring
-    secrets: AdminKey
+    secrets: Secrets
     has_inbox: bool
     api_url: str
     keeps_mail: bool = False
     requires_https: bool = False
     limits: Limits = field(default_factory=Limits)
     figures: Figures = field(default_factory=Figures)
+    key_figures: KeyFigures = field(default_factory=KeyFigures)

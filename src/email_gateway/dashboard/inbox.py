@@ -15,7 +15,6 @@ from uuid import UUID
 
 from starlette.responses import HTMLResponse, Response
 
-from email_gateway.dashboard.contents import open_sealed
 from email_gateway.dashboard.headers import DOWNLOAD_POLICY, MAIL_POLICY
 from email_gateway.dashboard.parsed_mail import ParsedMail, display_name, parse_headers, parse_mail, with_inline_images
 from email_gateway.dashboard.rendering import render
@@ -118,7 +117,7 @@ async def _head(visit: Visit, arrival: Arrival) -> ParsedMail | None:
         return None
     try:
         kept = await get_inbox_mail(visit.context.db, arrival.tenant_id, arrival.inbox_id)
-        raw = await open_sealed(visit.context, arrival.tenant_id, "inbox.raw", arrival.inbox_id, kept.sealed_raw)
+        raw = await visit.context.keyring.open(arrival.tenant_id, "inbox.raw", arrival.inbox_id, kept.sealed_raw)
         return parse_headers(raw)
     except (NotFound, Tampered, KeyUnavailable):
         return None
@@ -139,7 +138,7 @@ async def _open(visit: Visit, action: str) -> OpenMail:
         raise NotFound("this gateway keeps no inbox")
     tenant_id, inbox_id = visit.request.path_params["tenant_id"], visit.request.path_params["inbox_id"]
     kept = await get_inbox_mail(visit.context.db, tenant_id, inbox_id)
-    raw = await open_sealed(visit.context, tenant_id, "inbox.raw", inbox_id, kept.sealed_raw)
+    raw = await visit.context.keyring.open(tenant_id, "inbox.raw", inbox_id, kept.sealed_raw)
     mail = await asyncio.to_thread(parse_mail, raw) if len(raw) > OFF_LOOP else parse_mail(raw)
     await visit.record(action, tenant_id=tenant_id, subject=str(inbox_id))
     return OpenMail(kept.message_id, raw, mail)

@@ -81,7 +81,7 @@ async def _rows(visit: Visit) -> dict[str, Any]:
     messages, has_older = await list_recent(visit.context.db, wanted, limit=PAGE_ROWS)
     rows = []
     for message in messages:
-        face = await masked_face(visit.context, message.tenant_id, message.message_id, message.sealed_content)
+        face = await masked_face(visit.context, message)
         counted = Counter(message.states)
         states = [(state, counted[state]) for state in STATE_ORDER if state in counted]
         rows.append({"message": message, "face": face, "states": states})
@@ -118,7 +118,7 @@ async def _masked(visit: Visit) -> dict[str, Any]:
     tenant_id, message_id = _ids(visit.request)
     message = await get_message(visit.context.db, tenant_id, message_id)
     events = await list_events(visit.context.db, tenant_id, message_id)
-    face = await masked_face(visit.context, tenant_id, message_id, message.sealed_content)
+    face = await masked_face(visit.context, message)
     return {"face": face, "replies": {}, **await _message_values(visit, message, events)}
 
 

@@ -8,6 +8,7 @@ from email_gateway.dashboard.chart import draw_hour, draw_strip
 from email_gateway.dashboard.rendering import fragment
 from email_gateway.dashboard.visits import Visit, guarded
 from email_gateway.mail.deliveries import State
+from email_gateway.store.waiting import MOST_COUNTED
 
 
 @guarded
@@ -27,6 +28,7 @@ async def _figures(visit: Visit) -> dict[str, Any]:
     counts = {state: snapshot.count(state) for state in State}
     return {
         "snapshot": snapshot,
+        "most_counted": MOST_COUNTED,
         "counts": counts,
         "chart": draw_hour(snapshot.minutes),
         "strip": draw_strip(counts),

@@ -12,6 +12,7 @@ from email_gateway.mail.deliveries import State
 
 BASE = "/dashboard"
 KILO = 1024
+SHORT = 8
 
 
 def show_time(moment: datetime) -> str:
@@ -27,15 +28,26 @@ def show_brief(moment: datetime) -> str:
 def show_after(delta: timedelta) -> str:
     """Return how long after the first event another came: +0.034 s, +2 min 5 s, +3 h 2 min."""
     seconds = max(0.0, delta.total_seconds())
+    return f"+{seconds:.3f} s" if seconds < 60 else f"+{show_length(delta)}"
+
+
+def show_length(delta: timedelta) -> str:
+    """Return how long something lasts, in its two largest units: 34 s, 2 min 5 s, 3 h 2 min, 90 d 4 h."""
+    seconds = max(0, int(delta.total_seconds()))
     if seconds < 60:
-        return f"+{seconds:.3f} s"
-    minutes, rest = divmod(int(seconds), 60)
+        return f"{seconds} s"
+    minutes, rest = divmod(seconds, 60)
     if minutes < 60:
-        return f"+{minutes} min {rest} s"
+        return f"{minutes} min {rest} s"
     hours, minutes = divmod(minutes, 60)
     if hours < 48:
-        return f"+{hours} h {minutes} min"
-    return f"+{hours // 24} d {hours % 24} h"
+        return f"{hours} h {minutes} min"
+    return f"{hours // 24} d {hours % 24} h"
+
+
+def show_short(name: str) -> str:
+    """Return the beginning of a VersionId or a root key's name: enough to tell them apart."""
+    return name if len(name) <= SHORT else name[:SHORT]
 
 
 def show_size(octets: int) -> str:
@@ -62,7 +74,15 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         auto_reload=False,
     )
-    environment.filters.update(time=show_time, brief=show_brief, after=show_after, size=show_size, count_of=show_count)
+    environment.filters.update(
+        time=show_time,
+        brief=show_brief,
+        after=show_after,
+        length_of=show_length,
+        size=show_size,
+        count_of=show_count,
+        short=show_short,
+    )
     environment.globals.update(base=BASE, states=tuple(State))
     return environment
 

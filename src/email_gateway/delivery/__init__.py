@@ -6,7 +6,17 @@ smarthost (`smtp`), or into the inbox, which sends nothing (`inbox`).
 
 from email_gateway.delivery.attempts import Delivery
 from email_gateway.delivery.outgoing import OutgoingMail, Reached, Transport
-from email_gateway.delivery.transports import open_transport
+from email_gateway.delivery.transports import Courtesy, find_host, open_transport
 from email_gateway.mail.smarthosts import SmtpTarget, parse_smtp_url
 
-__all__ = ["Delivery", "OutgoingMail", "Reached", "SmtpTarget", "Transport", "open_transport", "parse_smtp_url"]
+__all__ = [
+    "Courtesy",
+    "Delivery",
+    "OutgoingMail",
+    "Reached",
+    "SmtpTarget",
+    "Transport",
+    "find_host",
+    "open_transport",
+    "parse_smtp_url",
+]

@@ -2,7 +2,6 @@
 
 import asyncio
 from datetime import timedelta
-from uuid import UUID
 
 import msgspec
 
@@ -76,25 +75,17 @@ class Delivery:
         sealed = claims.sealed
         if sealed is None:
             sealed = await get_sealed_content(self._db, claims.tenant_id, claims.message_id)
-        content = _CONTENT.decode(await self._open(claims, "message.content", claims.message_id, sealed))
+        content = _CONTENT.decode(
+            await self._keyring.open(claims.tenant_id, "message.content", claims.message_id, sealed)
+        )
         attachments = []
         if claims.attachment_count:
             for attachment_id, sealed in await list_sealed_attachments(self._db, claims.tenant_id, claims.message_id):
-                opened = await self._open(claims, "attachment.content", attachment_id, sealed)
+                opened = await self._keyring.open(claims.tenant_id, "attachment.content", attachment_id, sealed)
                 attachments.append(_ATTACHMENT.decode(opened))
         if len(attachments) != claims.attachment_count:
             raise Unreadable("attachment_missing")
         return content, attachments
-
-    async def _open(self, claims: Claims, field: str, row_id: UUID, sealed: bytes) -> bytes:
-        is_large = len(sealed) > LARGE_OCTETS
-        open_now = self._keyring.open_now
-        opened = (
-            await asyncio.to_thread(open_now, claims.tenant_id, field, row_id, sealed)
-            if is_large
-            else open_now(claims.tenant_id, field, row_id, sealed)
-        )
-        return await self._keyring.open(claims.tenant_id, field, row_id, sealed) if opened is None else opened
 
 
 async def _compose(content: Content, attachments: list[Attachment], claims: Claims) -> bytes:

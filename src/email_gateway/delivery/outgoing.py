@@ -23,6 +23,11 @@ class OutgoingMail:
     recipients: tuple[str, ...] = field(repr=False)
     raw: bytes = field(repr=False)
 
+    @property
+    def is_international(self) -> bool:
+        """Whether a server must know SMTPUTF8 to take it for anybody: bodies are ASCII, addresses in the head may not be."""
+        return not (self.raw.isascii() and self.sender.isascii())
+
 
 class Transport(Protocol):
     """A way for mail to leave. Between `reached(DOT_PENDING)` and the answer the mail is in doubt."""

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from email_gateway.delivery.phrases import find_after_codes, find_before_codes, words_of
-from email_gateway.delivery.reasons import LOCAL, PASSING, REASONS, THROTTLES, hardness_of
 from email_gateway.delivery.reply_parser import Reply
 from email_gateway.mail.deliveries import Hardness, Scope, Verdict
+from email_gateway.mail.reasons import LOCAL, PASSING, REASONS, THROTTLES, hardness_of
 
 
 class Stage(StrEnum):

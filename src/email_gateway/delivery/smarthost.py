@@ -15,6 +15,7 @@ from email_gateway.delivery.replies import Ruling, Stage, explain, rule, rule_fa
 from email_gateway.delivery.reply_parser import Reply
 from email_gateway.delivery.smtp import ConversationFailed, InvalidArgument, SmtpConnection
 from email_gateway.delivery.target import SmtpTarget, Timeouts
+from email_gateway.errors import ClaimLost, DatabaseUnavailable
 from email_gateway.mail.deliveries import Claim, Outcome, Phase
 from email_gateway.observe import get_logger
 
@@ -25,7 +26,8 @@ class SmtpTransport:
     """Hands mail to a smarthost, each message in one transaction with all its recipients.
 
     `find_target` is asked before every new connection, so that a rotated password is used without
-    a restart. `trust` replaces the system's certificate authorities.
+    a restart. `trust` replaces the system's certificate authorities. `most_recipients` in one
+    transaction is what is known before the server says so.
     """
 
     def __init__(
@@ -35,9 +37,10 @@ class SmtpTransport:
         timeouts: Timeouts | None = None,
         limits: PoolLimits | None = None,
         trust: ssl.SSLContext | None = None,
+        most_recipients: int | None = None,
     ) -> None:
         self._timeouts = timeouts or Timeouts()
-        self._manners = Manners()
+        self._manners = Manners(most_recipients)
         terms = Terms(self._timeouts, trust)
         self._pool = Pool(lambda until: open_connection(find_target(), terms, until), limits or PoolLimits())
 
@@ -80,7 +83,7 @@ class SmtpTransport:
 
 @dataclass(slots=True)
 class Manners:
-    """What a server has taught about itself: how many recipients it takes in one transaction."""
+    """What a server has taught, or is known to want: how many recipients it takes in one transaction."""
 
     most_recipients: int | None = None
 
@@ -102,13 +105,27 @@ class Conversation:
         return [self._settled[claim.token] for claim in self._mail.claims.each]
 
     async def run(self, connection: SmtpConnection) -> None:
-        """Send the message; raises ConversationFailed, and what `reached` raises.
+        """Send the message; raises ConversationFailed, and what `reached` raises while nobody is settled.
 
         What one transaction has no room for follows in the next one at once (RFC 5321 section 4.5.3.1.10).
         """
         await self._reached(self._mail.claims, Phase.CONNECTED)
+        if not connection.offers_smtputf8:
+            self._settle_international()
         while left := self._unsettled():
-            await self._transact(connection, left[: self._manners.most_recipients])
+            try:
+                await self._transact(connection, left[: self._manners.most_recipients])
+            except (ClaimLost, DatabaseUnavailable):
+                if not self._settled:
+                    raise
+                # What the server said of the others must be written, or they would be sent again.
+                raise ConversationFailed(Stage.DATA, "lease_ended") from None
+
+    def _settle_international(self) -> None:
+        """Settle whom only a server that offers SMTPUTF8 can be asked about: the address has no other form."""
+        for claim in self._unsettled():
+            if self._mail.is_international or not self._addresses[claim.token].isascii():
+                self._add(claim, Stage.MAIL, rule_failure(Stage.MAIL, "smtputf8_not_offered"))
 
     def settle_rest(self, failed: ConversationFailed) -> None:
         """Settle the claims that have no outcome yet with what ended the conversation."""
@@ -147,8 +164,9 @@ class Conversation:
             for claim in batch:
                 self._add(claim, Stage.MAIL, rule_failure(Stage.MAIL, "message_too_large"))
             return False
+        needs_utf8 = self._mail.is_international or not all(self._addresses[claim.token].isascii() for claim in batch)
         try:
-            reply = await connection.mail(self._mail.sender, len(self._mail.raw))
+            reply = await connection.mail(self._mail.sender, len(self._mail.raw), needs_utf8=needs_utf8)
         except InvalidArgument:
             raise ConversationFailed(Stage.MAIL, "address_invalid") from None
         if not reply.is_positive:

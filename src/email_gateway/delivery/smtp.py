@@ -13,14 +13,18 @@ from email_gateway.delivery.replies import Stage, explain
 from email_gateway.delivery.reply_parser import Reply
 from email_gateway.delivery.target import Timeouts
 from email_gateway.delivery.wire import Wire, WireBroken
+from email_gateway.mail.encoding import UNSAFE_IN_NAMES
 
 BLOCK_OCTETS = 256 * 1024
 MAX_SIZE_DIGITS = 20  # RFC 1870 section 3
 MAX_KEYWORDS = 64
+EHLO_UNKNOWN = (500, 502)  # RFC 5321 section 3.2: "command not recognized", or not implemented
 
 # Visible ASCII without the brackets that end a path: anything else could begin a parameter or
-# another command. 254 octets: RFC 5321 section 4.5.3.1.3, without the brackets.
-_ADDRESS = re.compile(r"[!-;=?-~]{1,254}")
+# another command.
+_ADDRESS = re.compile(r"[!-;=?-~]+")
+_UTF8_ADDRESS = re.compile(r"[!-;=?-~\u00a1-\U0010ffff]+")  # RFC 6531 section 3.3
+MAX_ADDRESS_OCTETS = 254  # RFC 5321 section 4.5.3.1.3, without the brackets
 _KEYWORD = re.compile(r"[A-Z0-9][A-Z0-9-]*")
 
 
@@ -51,6 +55,7 @@ class SmtpConnection:
         self._is_closing = False
         self._is_in_data = False
         self._needs_reset = False
+        self._sends_utf8 = False
         self.until = until
         self.capabilities: dict[str, str] = {}
         self.is_encrypted = False
@@ -69,6 +74,11 @@ class SmtpConnection:
         return (int(declared) or None) if is_number else None
 
     @property
+    def offers_smtputf8(self) -> bool:
+        """Whether the server takes addresses beyond ASCII (RFC 6531)."""
+        return "SMTPUTF8" in self.capabilities
+
+    @property
     def local_address(self) -> str | None:
         return self._wire.local_address
 
@@ -79,9 +89,17 @@ class SmtpConnection:
         self.require_positive(Stage.CONNECT, await self._read(Stage.CONNECT, self._timeouts.greeting))
 
     async def ehlo(self, name: str) -> None:
-        """Introduce ourselves and learn what the server can do; what was known before is forgotten."""
+        """Introduce ourselves and learn what the server can do; what was known before is forgotten.
+
+        A server that does not know the command is greeted with HELO and can nothing beyond it (RFC
+        5321 section 3.2). Encryption or a login that must be has then to fail by its own name.
+        """
         reply = await self.ask(Stage.EHLO, f"EHLO {name}".encode("ascii"), self._timeouts.ehlo)
         self.capabilities = {}
+        if reply.code in EHLO_UNKNOWN:
+            reply = await self.ask(Stage.EHLO, f"HELO {name}".encode("ascii"), self._timeouts.ehlo)
+            self.require_positive(Stage.EHLO, reply)
+            return
         self.require_positive(Stage.EHLO, reply)
         self.capabilities = parse_capabilities(reply)
 
@@ -96,10 +114,17 @@ class SmtpConnection:
 
     # Mail. Replies come back as they are; only 421, silence and nonsense raise.
 
-    async def mail(self, sender: str, size: int) -> Reply:
-        """Begin a transaction, clearing what an earlier one left behind."""
+    async def mail(self, sender: str, size: int, *, needs_utf8: bool = False) -> Reply:
+        """Begin a transaction, clearing what an earlier one left behind.
+
+        `needs_utf8` is for a mail with any address beyond ASCII in envelope or head, and a server that
+        offers SMTPUTF8. Without BODY it says that the bodies are ASCII (RFC 6531 section 3.6).
+        """
         parameters = f" SIZE={size}" if "SIZE" in self.capabilities else ""
-        command = f"MAIL FROM:<{check_address(sender)}>{parameters}".encode("ascii")
+        if needs_utf8:
+            parameters += " SMTPUTF8"
+        self._sends_utf8 = needs_utf8
+        command = f"MAIL FROM:<{check_address(sender, takes_utf8=needs_utf8)}>{parameters}".encode()
         if self._needs_reset:
             self.require_positive(Stage.MAIL, await self.ask(Stage.MAIL, b"RSET", self._timeouts.reset))
         self._needs_reset = True
@@ -107,7 +132,7 @@ class SmtpConnection:
 
     async def rcpt(self, recipient: str) -> Reply:
         """Name one recipient; raises InvalidArgument for an address no command can carry."""
-        command = f"RCPT TO:<{check_address(recipient)}>".encode("ascii")
+        command = f"RCPT TO:<{check_address(recipient, takes_utf8=self._sends_utf8)}>".encode()
         return await self.ask(Stage.RCPT, command, self._timeouts.rcpt)
 
     async def data(self) -> None:
@@ -227,9 +252,10 @@ class SmtpConnection:
         return min(patience.total_seconds(), self.until - time.monotonic())
 
 
-def check_address(address: str) -> str:
+def check_address(address: str, *, takes_utf8: bool = False) -> str:
     """Return the address if it can stand between `<` and `>`; raises InvalidArgument."""
-    if not _ADDRESS.fullmatch(address):
+    is_safe = (_UTF8_ADDRESS if takes_utf8 else _ADDRESS).fullmatch(address) and not UNSAFE_IN_NAMES.search(address)
+    if not is_safe or len(address.encode()) > MAX_ADDRESS_OCTETS:
         raise InvalidArgument("the address holds what no SMTP command can carry")
     return address
 

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
 
 from email_gateway.delivery.inbox import InboxTransport
 from email_gateway.delivery.outgoing import Transport
@@ -18,26 +19,47 @@ from email_gateway.vault.keyring import Keyring
 log = get_logger(__name__)
 
 
+@dataclass(frozen=True, slots=True)
+class Courtesy:
+    """What a server is known to want before it has said so: mails over one connection, recipients in one transaction."""
+
+    mails: int | None = None
+    recipients: int | None = None
+
+
 @asynccontextmanager
 async def open_transport(
-    settings: Settings, secrets: SecretsService, db: Database, keyring: Keyring
+    settings: Settings, secrets: SecretsService, db: Database, keyring: Keyring, courtesy: Courtesy = Courtesy()
 ) -> AsyncIterator[Transport]:
     """Open the transport that was chosen, and close it at the end.
 
     Raises ConfigurationError for `smtp` without a usable URL of the smarthost.
     """
-    transport = _make(settings, secrets, db, keyring)
+    transport = _make(settings, secrets, db, keyring, courtesy)
     try:
         yield transport
     finally:
         await transport.close()
 
 
-def _make(settings: Settings, secrets: SecretsService, db: Database, keyring: Keyring) -> Transport:
+def find_host(settings: Settings, secrets: SecretsService) -> str | None:
+    """Return the name of the server that this process hands mail to, None where it is no single one.
+
+    Raises ConfigurationError as `open_transport` does.
+    """
+    if settings.transport != "smtp":
+        return None
+    return follow_smtp_url(lambda: _smtp_url(settings, secrets))().host
+
+
+def _make(settings: Settings, secrets: SecretsService, db: Database, keyring: Keyring, courtesy: Courtesy) -> Transport:
     if settings.transport == "inbox":
         return InboxTransport(db, keyring, plays_servers=not settings.is_deployed)
     limits = PoolLimits(connections=settings.route_connections)
-    return SmtpTransport(follow_smtp_url(lambda: _smtp_url(settings, secrets)), limits=limits)
+    if courtesy.mails is not None:
+        limits = replace(limits, messages=min(limits.messages, courtesy.mails))
+    find_target = follow_smtp_url(lambda: _smtp_url(settings, secrets))
+    return SmtpTransport(find_target, limits=limits, most_recipients=courtesy.recipients)
 
 
 def _smtp_url(settings: Settings, secrets: SecretsService) -> str | None:

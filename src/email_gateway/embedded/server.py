@@ -45,13 +45,19 @@ class EmbeddedPostgres:
 
     @property
     def url(self) -> str:
-        """The DATABASE_URL, password included: never print or log it."""
-        if self._cluster is None or self._port is None:
-            raise RuntimeError("the embedded PostgreSQL has not been started")
-        return f"postgresql://{SUPERUSER}:{self._cluster.password()}@{LOOPBACK}:{self._port}/postgres"
+        """The superuser's URL, password included: never print or log it."""
+        return self._url(SUPERUSER, self._started.password())
+
+    def url_of(self, login: str) -> str:
+        """Return the URL of another login, once the server has been told its password (`password_of`)."""
+        return self._url(login, self.password_of(login))
+
+    def password_of(self, login: str) -> str:
+        """Return a password for this login that stays the same for this home; made on first use."""
+        return self._started.password_of(login)
 
     def start(self) -> str:
-        """Start the server, initialising its data on first use, and return its DATABASE_URL.
+        """Start the server, initialising its data on first use, and return the superuser's URL.
 
         A running server is left alone. Raises ConfigurationError when the home cannot be used or
         another process uses it, DatabaseUnavailable when the server does not come up.
@@ -72,8 +78,7 @@ class EmbeddedPostgres:
 
         Raises DatabaseUnavailable when that fails, and may be called again: the home stays ours.
         """
-        if self._cluster is None or self._port is None:
-            raise RuntimeError("the embedded PostgreSQL has not been started")
+        _ = self._started
         if self.pid is not None:
             return False
         with _explaining(self._home):
@@ -88,6 +93,15 @@ class EmbeddedPostgres:
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
+
+    @property
+    def _started(self) -> Cluster:
+        if self._cluster is None or self._port is None:
+            raise RuntimeError("the embedded PostgreSQL has not been started")
+        return self._cluster
+
+    def _url(self, login: str, password: str) -> str:
+        return f"postgresql://{login}:{password}@{LOOPBACK}:{self._port}/postgres"
 
     def _take_home(self) -> None:
         self._home.mkdir(parents=True, exist_ok=True, mode=0o755 if os.geteuid() == ROOT else 0o700)

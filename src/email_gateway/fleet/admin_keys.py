@@ -30,7 +30,7 @@ async def settle_admin_keys(db: Queries, secrets: SecretsService, recorded: str 
 
 async def _fetch(secrets: SecretsService, version_id: str) -> Secret | None:
     try:
-        return await secrets.fetch_version(SecretName.ADMIN_API_KEY, version_id)
+        return await secrets.fetch_version(SecretName.ADMIN_API_KEY, version_id, is_former=True)
     except SecretUnavailable as error:
         log.warning("former_admin_key_not_fetched", version_id=version_id, error=error)
         return None

@@ -11,6 +11,7 @@ from datetime import timedelta
 from email_gateway import __version__
 from email_gateway.errors import DatabaseUnavailable, GatewayError, KeysNotFollowed, KeyUnavailable, Tampered
 from email_gateway.fleet.admin_keys import settle_admin_keys
+from email_gateway.fleet.watching import keep_figures
 from email_gateway.flights import NextFlight
 from email_gateway.observe import ROOT_ALERT, get_logger
 from email_gateway.secrets import SecretName, SecretsService
@@ -58,7 +59,8 @@ class Fleet:
         """Take a first look, and go on looking until `close`; the database may be away meanwhile."""
         self.secrets.subscribe(self._note_change)
         await self.look()
-        work = (self._listen(), *(self._keep_looking(subject) for subject in Subject))
+        looking = (self._keep_looking(subject) for subject in Subject)
+        work = (self._listen(), *looking, keep_figures(self.db, self.keyring, LIVE_FOR))
         self._tasks = [asyncio.create_task(each) for each in work]
 
     async def close(self) -> None:
@@ -76,6 +78,21 @@ class Fleet:
         """
         for subject in Subject:  # the secrets first: the root key comes from them
             await self._look(subject)
+
+    async def say(self) -> None:
+        """Write down that this process lives and what it holds; raises DatabaseUnavailable where that cannot be committed."""
+        async with self._saying:  # what is said later is what is written later
+            failures = {name: status["last_error"] for name, status in self.secrets.status().items()}
+            standing = Standing(
+                self.keyring.roots.ids,
+                self._active_root,
+                self._followed[Subject.SECRETS],
+                self._followed[Subject.KEYS],
+                self._versions(),
+                {name: failure for name, failure in failures.items() if failure is not None},
+            )
+            await record_instance(self.db, self.identity, standing)
+        self._beat_at = time.monotonic()
 
     def wake(self) -> None:
         """Have this process look soon, without waiting for it."""
@@ -111,14 +128,14 @@ class Fleet:
             await self.secrets.refresh()
         await self._settle_versions()
         self._followed[Subject.SECRETS] = generation.value
-        await self._say()
+        await self.say()
 
     async def _look_at_keys(self) -> None:
         generation = (await list_generations(self.db))[Subject.KEYS]
         is_settled = await self._follow_roots()
         if self._followed[Subject.KEYS] != generation.value:
             is_settled &= await self._follow_keys(generation.value)
-        await self._say()
+        await self.say()
         self._retries = 0 if is_settled else self._retries + 1
         if not is_settled:
             wait = min(RETRY_AFTER * 2 ** min(self._retries - 1, 8), LONGEST_RETRY)
@@ -190,20 +207,6 @@ class Fleet:
             return False
         self._followed[Subject.KEYS] = generation
         return True
-
-    async def _say(self) -> None:
-        async with self._saying:  # what is said later is what is written later
-            failures = {name: status["last_error"] for name, status in self.secrets.status().items()}
-            standing = Standing(
-                self.keyring.roots.ids,
-                self._active_root,
-                self._followed[Subject.SECRETS],
-                self._followed[Subject.KEYS],
-                self._versions(),
-                {name: failure for name, failure in failures.items() if failure is not None},
-            )
-            await record_instance(self.db, self.identity, standing)
-        self._beat_at = time.monotonic()
 
     def _versions(self) -> dict[str, str]:
         """Return the VersionIds of the secrets at hand, by name; what the environment gave has none."""

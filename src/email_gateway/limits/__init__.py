@@ -6,11 +6,15 @@ from math import ceil
 from typing import Any
 
 from limits import RateLimitItem, RateLimitItemPerMinute
-from limits.aio.storage import MemoryStorage, RedisStorage
+from limits.aio.storage import RedisStorage
 from limits.aio.strategies import MovingWindowRateLimiter
 from redis.exceptions import RedisError
 
-ADMIN_FAILURES = RateLimitItemPerMinute(10, namespace="admin-failures")
+from email_gateway.limits.failures import RecentFailures
+
+MAX_FAILURES = 10  # a minute
+ADMIN_FAILURES = RateLimitItemPerMinute(MAX_FAILURES, namespace="admin-failures")
+KEY_FAILURES = RateLimitItemPerMinute(MAX_FAILURES, namespace="key-failures")
 KEY_PREFIX = "email-gateway"
 REDIS_TIMEOUT_SECONDS = 0.5
 # While Redis is away every request would wait for its timeout; so it is asked again only this often.
@@ -24,7 +28,9 @@ class Limits:
     """
 
     def __init__(self, redis_url: str | None = None) -> None:
-        self._memory = MovingWindowRateLimiter(MemoryStorage())
+        self._memory = {
+            item.namespace: RecentFailures(item.amount, item.get_expiry()) for item in (ADMIN_FAILURES, KEY_FAILURES)
+        }
         self._shared: MovingWindowRateLimiter | None = None
         self._redis: RedisStorage | None = None
         self._redis_asked_again_at = 0.0
@@ -47,6 +53,14 @@ class Limits:
         """Count a wrong admin key against this client."""
         await self._hit(ADMIN_FAILURES, network_of(client))
 
+    async def key_wait_seconds(self, client: str) -> int:
+        """Return how long this client must wait before an API key is looked up for it; 0 when it need not."""
+        return await self._wait_seconds(KEY_FAILURES, network_of(client))
+
+    async def add_key_failure(self, client: str) -> None:
+        """Count an API key that nobody has against this client."""
+        await self._hit(KEY_FAILURES, network_of(client))
+
     async def redis_health(self) -> str:
         """Return `ok`, `unavailable`, or `disabled` where no Redis is configured."""
         if self._redis is None:
@@ -63,16 +77,18 @@ class Limits:
             await bridge.get_connection().aclose()
 
     async def _wait_seconds(self, item: RateLimitItem, who: str) -> int:
-        waits = [await _wait(self._memory, item, who)]
+        # First what costs nothing: whoever fails thousands of times a second is not to weigh on Redis.
+        if wait := self._memory[item.namespace].wait_seconds(who):
+            return wait
         if self._shared is not None and time.monotonic() >= self._redis_asked_again_at:
             try:
-                waits.append(await _wait(self._shared, item, who))
+                return await _wait(self._shared, item, who)
             except (RedisError, OSError):
                 self._lose_redis()
-        return max(waits)
+        return 0
 
     async def _hit(self, item: RateLimitItem, who: str) -> None:
-        await self._memory.hit(item, who)
+        self._memory[item.namespace].add(who)
         if self._shared is not None and time.monotonic() >= self._redis_asked_again_at:
             try:
                 await self._shared.hit(item, who)

@@ -1,10 +1,12 @@
 """Mail addresses as callers write them, read by one linear parser into one canonical form.
 
-Strict on purpose: two parsers that disagree about an address send mail to the wrong place, so
-whatever RFC 5322 allows beyond `Name <user@example.com>` is refused by name, not interpreted.
+Strict about where mail goes: two parsers that disagree about an address send mail to the wrong place,
+so whatever RFC 5322 allows beyond `Name <user@example.com>` is refused by name, not interpreted. Kind
+about what only people read: any text before the one address in angle brackets at the end is the name.
 """
 
 import re
+import unicodedata
 from contextlib import suppress
 
 import idna
@@ -21,13 +23,14 @@ MAX_NAME_CHARACTERS = 256
 MAX_INPUT_CHARACTERS = 2 * MAX_NAME_CHARACTERS + MAX_ADDRESS_OCTETS + 16
 
 # atext of RFC 5322 section 3.2.3 without % and !, which old relays read as routes.
-_DOT_ATOM = re.compile(r"[A-Za-z0-9#$&'*+\-/=?^_`{|}~]+(?:\.[A-Za-z0-9#$&'*+\-/=?^_`{|}~]+)*")
+_ATOM = r"[A-Za-z0-9#$&'*+\-/=?^_`{|}~\x80-\U0010ffff]+"  # with the UTF-8 of RFC 6531 section 3.3
+_DOT_ATOM = re.compile(rf"{_ATOM}(?:\.{_ATOM})*")
 # Labels of RFC 1123 section 2.1. The last begins with a letter: anything else is an IP address
 # in one of its spellings (127.0.0.1, 0x7f.1).
 _DOMAIN = re.compile(r"(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z](?:[a-z0-9-]{0,61}[a-z0-9])?")
 _QUOTED_NAME = re.compile(r'"((?:[^"\\]|\\.)*)"')
 _ESCAPE = re.compile(r"\\(.)")
-_SPECIAL_IN_NAME = re.compile(r'[()<>\[\]:;@\\,"]')
+_ADDRESS_IN_NAME = re.compile(r"[<>]|[^\s@]@[^\s@]")
 
 _ADVICE = (
     ('"', "write the part before the @ without quotes"),
@@ -43,10 +46,13 @@ class InvalidAddress(InvalidValue):
 
 
 def parse_address(text: str) -> Address:
-    """Read `user@example.com`, `Name <user@example.com>` or `"Quoted, Name" <user@example.com>`.
+    """Read `user@example.com`, `Name <user@example.com>` or `"Quoted name" <user@example.com>`.
 
-    The domain comes back in lower-case A-labels (UTS 46), the local part as written. Raises
-    `InvalidAddress`.
+    What stands before the angle brackets at the end is the name as it stands, with its commas,
+    parentheses and quotes; quotes around all of it are taken off. A name that holds an address must
+    be in quotes: it may be a list, whose first mail would silently go nowhere.
+    The domain comes back in lower-case A-labels (UTS 46), the local part as written, in NFC where
+    it is not ASCII (RFC 6532 section 3.1). Raises `InvalidAddress`.
     """
     if len(text) > MAX_INPUT_CHARACTERS:
         raise InvalidAddress("shorten the address: it may have 254 characters, and its name 256")
@@ -68,23 +74,18 @@ def canonical_address(email: str) -> bytes:
     """
     if len(email) > MAX_INPUT_CHARACTERS:
         raise InvalidAddress("shorten the address: it may have 254 characters")
-    return _parse_mailbox(email).lower().encode("ascii")
+    # Lower case can undo NFC: \u0130 becomes an i with a dot of its own.
+    return unicodedata.normalize("NFC", _parse_mailbox(email).lower()).encode()
 
 
 def _split_name(text: str) -> tuple[str, str]:
-    if text.startswith('"'):
-        match = _QUOTED_NAME.match(text)
-        rest = text[match.end() :].lstrip(" ") if match else ""
-        if match is None or not rest.startswith("<"):
-            raise InvalidAddress('write a quoted name as "Name" <user@example.com>')
-        return _ESCAPE.sub(r"\1", match[1]).strip(" "), rest[1:-1]
-    name, _, mailbox = text[:-1].partition("<")
-    if _SPECIAL_IN_NAME.search(name):
-        raise InvalidAddress(
-            'put a name that contains any of ( ) < > [ ] : ; @ \\ , " in double quotes, '
-            "and give one address per entry without groups or comments"
-        )
-    return name.strip(" "), mailbox
+    name, _, mailbox = text[:-1].rpartition("<")
+    name = name.strip(" ")
+    if quoted := _QUOTED_NAME.fullmatch(name):
+        return _ESCAPE.sub(r"\1", quoted[1]).strip(" "), mailbox
+    if _ADDRESS_IN_NAME.search(name):
+        raise InvalidAddress("put a name that contains an address in double quotes, and give one address per entry")
+    return name, mailbox
 
 
 def _parse_mailbox(text: str) -> str:
@@ -92,15 +93,29 @@ def _parse_mailbox(text: str) -> str:
     if not at or not local or not domain:
         raise InvalidAddress("write the address as user@example.com or Name <user@example.com>")
     if not local.isascii():
-        raise InvalidAddress("use only ASCII letters before the @: addresses that need SMTPUTF8 are not supported")
-    if len(local) > MAX_LOCAL_OCTETS:
-        raise InvalidAddress("shorten the part before the @ to 64 characters")
+        local = _parse_international(local)
+    if len(local.encode()) > MAX_LOCAL_OCTETS:
+        raise InvalidAddress("shorten the part before the @ to 64 characters, fewer where they are not ASCII")
     if not _DOT_ATOM.fullmatch(local):
         raise InvalidAddress(_local_advice(local))
-    domain = _parse_domain(domain)
-    if len(local) + 1 + len(domain) > MAX_ADDRESS_OCTETS:
+    domain = parse_domain(domain)
+    if len(local.encode()) + 1 + len(domain) > MAX_ADDRESS_OCTETS:
         raise InvalidAddress("shorten the address to 254 characters")
     return f"{local}@{domain}"
+
+
+def _parse_international(local: str) -> str:
+    """Return a local part beyond ASCII in NFC, without what is invisible or another spelling of something else.
+
+    Only its own server may say what it means (RFC 6531 section 3.2). One that folds compatibility
+    forms would read a full-width @ as an @, so what NFKC changes is refused, as RFC 8264 section 9.17 does.
+    """
+    local = unicodedata.normalize("NFC", local)
+    if any(unicodedata.category(character)[0] in "CZ" for character in local if not character.isascii()):
+        raise InvalidAddress("remove white space and invisible characters from the part before the @")
+    if unicodedata.normalize("NFKC", local) != local:
+        raise InvalidAddress("write the part before the @ without full-width, ligature or other compatibility forms")
+    return local
 
 
 def _local_advice(local: str) -> str:
@@ -112,7 +127,8 @@ def _local_advice(local: str) -> str:
     return "remove white space and special characters from the part before the @"
 
 
-def _parse_domain(domain: str) -> str:
+def parse_domain(domain: str) -> str:
+    """Return a mail domain as it is kept: in lower case and A-labels; raises InvalidAddress for what is none."""
     if len(domain) > MAX_DOMAIN_OCTETS:
         raise InvalidAddress("shorten the domain to 255 characters")
     if domain.startswith("["):

@@ -29,6 +29,7 @@ Part = list[bytes]
 def compose(content: Content, attachments: Sequence[Attachment], *, message_id: UUID, created_at: datetime) -> bytes:
     """Write the message: CRLF throughout, no line over 998 octets, no Bcc, the same octets each time.
 
+    All is ASCII, but for addresses that are not: the message then needs SMTPUTF8 (RFC 6531).
     `created_at` must be aware; it becomes the Date. Attachments with a content id stand beside
     the HTML (multipart/related) when there is HTML. A single text body ends in a line end even
     if the content does not. Raises `InvalidValue` for what the checks on requests refuse: NUL,
@@ -37,7 +38,7 @@ def compose(content: Content, attachments: Sequence[Attachment], *, message_id: 
     if created_at.tzinfo is None:
         raise ValueError("created_at must be aware")
     chunks = [
-        _head(content, message_id, created_at).encode("ascii"),
+        _head(content, message_id, created_at).encode(),
         *_entity(content, attachments, message_id),
     ]
     if not chunks[-1].endswith(b"\r\n"):

@@ -21,12 +21,13 @@ class State(StrEnum):
 
 
 class Phase(StrEnum):
-    """How far an attempt came. Death before `dot_pending` sends nothing twice.
+    """How far an attempt came, in order. Death before `dot_pending` sends nothing twice.
 
     Only before `composed` can a message be what kills its worker; after it the worker waits for servers.
     """
 
     CLAIMED = "claimed"
+    COMPOSING = "composing"  # only noted of a suspect, which is composed alone
     COMPOSED = "composed"
     CONNECTED = "connected"
     RCPT_OK = "rcpt_ok"

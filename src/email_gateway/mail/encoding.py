@@ -1,7 +1,7 @@
 """How text becomes octets on the wire: which characters may pass, encoded words, folding, body encodings.
 
 Nothing here decides what a caller may send; `headers` and `addresses` do. What reaches a header
-from here is ASCII without CR, LF or NUL, whatever the caller did.
+from here is ASCII without CR, LF or NUL, whatever the caller did; only an address may hold UTF-8.
 """
 
 import re
@@ -65,11 +65,12 @@ def encoded_words(text: str, room: int = MAX_ENCODED_WORD) -> list[str]:
     return words
 
 
-def fold(name: str, pieces: Sequence[str]) -> str:
+def fold(name: str, pieces: Sequence[str], *, takes_utf8: bool = False) -> str:
     """Return the header field with its CRLF, broken only between pieces and near column 76.
 
     Pieces are never empty, so no line is white space alone. The first stands beside the name at any
-    length: readers differ on whether the white space of a fold there belongs to the value.
+    length: readers differ on whether the white space of a fold there belongs to the value. Only what no
+    encoded word can carry stands in UTF-8 (RFC 6532 section 3.2), for servers that offer SMTPUTF8.
     """
     lines, line = [], f"{name}: {pieces[0]}" if pieces else f"{name}:"
     for piece in pieces[1:]:
@@ -80,7 +81,7 @@ def fold(name: str, pieces: Sequence[str]) -> str:
             line = f"{line} {piece}"
     lines.append(f"{line}\r\n")
     field = "\r\n".join(lines)
-    if not field.isascii():
+    if not takes_utf8 and not field.isascii():
         raise InvalidValue("a header field holds characters outside ASCII")
     return field
 

@@ -92,7 +92,7 @@ _TYPES_BY_ENDING = {
     "zip": "application/zip",
 }
 _PARAMETER_ROOM = 68  # an encoded word this long leaves room for `name=` and its quotes
-_ADDRESS = re.compile(r"[A-Za-z0-9!#$%&'*+\-/=?^_`{|}~.]+@[A-Za-z0-9.-]+")
+_ADDRESS = re.compile(r"[A-Za-z0-9!#$%&'*+\-/=?^_`{|}~.\u00a1-\U0010ffff]+@[A-Za-z0-9.-]+")
 
 
 class InvalidHeader(InvalidValue):
@@ -185,10 +185,13 @@ def unstructured_field(name: str, text: str) -> str:
 
 
 def address_field(name: str, addresses: Sequence[Address]) -> str:
-    """Return a field of addresses, folded between them and inside long names."""
+    """Return a field of addresses, folded between them and inside long names.
+
+    An address beyond ASCII stands in UTF-8 (RFC 6532 section 3.2): the message needs SMTPUTF8 then.
+    """
     pieces: list[str] = []
     for address in addresses:
-        if not _ADDRESS.fullmatch(address.email):
+        if not _ADDRESS.fullmatch(address.email) or UNSAFE_IN_NAMES.search(address.email):
             raise InvalidHeader("an address is not in the form that the gateway stores")
         if address.name:
             pieces += phrase_pieces(address.name)
@@ -197,7 +200,7 @@ def address_field(name: str, addresses: Sequence[Address]) -> str:
             pieces.append(f"{address.email},")
     if pieces:
         pieces[-1] = pieces[-1].removesuffix(",")
-    return fold(name, pieces)
+    return fold(name, pieces, takes_utf8=True)
 
 
 def content_type_field(content_type: str, filename: str) -> str:

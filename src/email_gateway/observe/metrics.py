@@ -1,4 +1,10 @@
-"""What is counted, in the format of Prometheus. Labels hold names and classes, never values or persons."""
+"""What is counted: one list, served to Prometheus and written for CloudWatch (`emf`).
+
+Labels hold names and classes, never values or persons. What each metric means and what to do about it
+stands in docs/watching.md.
+"""
+
+import math
 
 from prometheus_client import (
     GC_COLLECTOR,
@@ -24,6 +30,7 @@ IN_DOUBT = Counter(
 RESCUED = Counter(
     "email_gateway_rescued", "Deliveries taken back from a worker whose claim ran out.", registry=REGISTRY
 )
+EXPIRED = Counter("email_gateway_expired", "Deliveries whose time ran out while they waited.", registry=REGISTRY)
 DOUBTS_HELD = Counter(
     "email_gateway_doubts_held",
     "Deliveries in doubt that wait for an operator instead of going again.",
@@ -57,11 +64,69 @@ SECRET_ALERT = Gauge(
     registry=REGISTRY,
 )
 
+SECRET_STALE = Gauge(
+    "email_gateway_secret_stale",
+    "1 while a value serves that is older than the cache allows.",
+    ["name"],
+    registry=REGISTRY,
+)
+SECRETS_LIFETIME = Gauge(
+    "email_gateway_secrets_lifetime_seconds",
+    "How long a fetched secret counts as fresh; infinite where secrets cannot change.",
+    registry=REGISTRY,
+)
+VERSION_AGE = Gauge(
+    "email_gateway_secret_version_age_seconds",
+    "Time since the fleet first saw a secret's current version: since its last rotation.",
+    ["name"],
+    registry=REGISTRY,
+)
+ROTATION = Gauge(
+    "email_gateway_rotation",
+    "1 while a secret's rotation is in_progress, has failed, or is overdue.",
+    ["name", "state"],
+    registry=REGISTRY,
+)
+ROTATION_STEPS = Counter(
+    "email_gateway_rotation_steps",
+    "Steps that the rotation function asked of this process: ok or failed.",
+    ["step", "result"],
+    registry=REGISTRY,
+)
+
 ROOT_ALERT = Gauge(
     "email_gateway_root_key_alert",
     "1 while this process lacks the active root key, or could not adopt the one of the secrets.",
     registry=REGISTRY,
 )
+ROOT_KEYS = Gauge(
+    "email_gateway_root_keys", "Root keys that the database knows, by state.", ["state"], registry=REGISTRY
+)
+ROOT_KEYS_HELD = Gauge("email_gateway_root_keys_held", "Root keys in this process's memory.", registry=REGISTRY)
+DATA_KEYS_HELD = Gauge(
+    "email_gateway_data_keys_held", "Data keys that this process has met, by purpose.", ["purpose"], registry=REGISTRY
+)
+
+PROCESSES = Gauge("email_gateway_processes", "Processes of the fleet that live, by kind.", ["kind"], registry=REGISTRY)
+DISAGREEING = Gauge(
+    "email_gateway_processes_disagreeing",
+    "Live processes that hold another version of a secret, or another root key, than the fleet's current one.",
+    registry=REGISTRY,
+)
+DEAD_LETTERS = Gauge(
+    "email_gateway_dead_letters", "Deliveries that wait for an operator, counted up to 10,000.", registry=REGISTRY
+)
+QUEUE_AGE = Gauge(
+    "email_gateway_queue_age_seconds",
+    "How long the delivery has waited that has been due the longest.",
+    registry=REGISTRY,
+)
+FIGURES_AGE = Gauge(
+    "email_gateway_fleet_figures_age_seconds",
+    "Time since this process last read the figures of the whole fleet from the database.",
+    registry=REGISTRY,
+)
+FIGURES_AGE.set(math.inf)  # until they are read for the first time
 
 
 def render_metrics() -> bytes:

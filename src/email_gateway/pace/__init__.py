@@ -7,6 +7,7 @@ deliveries to take and to an attempt when to begin. Holds no sockets and writes 
 from email_gateway.pace.keeper import Keeper
 from email_gateway.pace.limits import PaceLimits
 from email_gateway.pace.route import Pace, Reserve
+from email_gateway.pace.shaping import Shape, shape_of
 from email_gateway.pace.turns import NotYet, Turn
 
-__all__ = ["Keeper", "NotYet", "Pace", "PaceLimits", "Reserve", "Turn"]
+__all__ = ["Keeper", "NotYet", "Pace", "PaceLimits", "Reserve", "Shape", "Turn", "shape_of"]

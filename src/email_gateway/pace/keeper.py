@@ -1,25 +1,29 @@
 """What conversations teach about a route, and what the fleet knows of it: learned, written, read, probed."""
 
 import asyncio
+import contextlib
 import math
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 
 from email_gateway.errors import DatabaseUnavailable
+from email_gateway.mail.advice import lane_advice
 from email_gateway.mail.deliveries import COMMON_LANE, Outcome, Scope, Verdict, destination_lane, sender_lane
 from email_gateway.observe import HELD_LANES, get_logger
 from email_gateway.pace.lanes import STALL_SECONDS, Lane
-from email_gateway.pace.rates import RECOVERY, UNANSWERED, probe_wait, refused_rate
+from email_gateway.pace.rates import LEAST_PAUSE_SECONDS, RECOVERY, UNANSWERED, probe_wait, refused_rate
 from email_gateway.pace.route import Pace
 from email_gateway.pace.turns import Turn
 from email_gateway.store import pace as store
 from email_gateway.store.database import Database
+from email_gateway.store.deliveries import Turns
 from email_gateway.store.pace import Temper, Why
 
 log = get_logger(__name__)
 
 LOOK_EVERY = timedelta(milliseconds=250)
+FRESH_SECONDS = 2.0  # claims go by what was read within this time
 PROBE_LEASE = timedelta(seconds=15)  # a probe that takes longer does not keep others from theirs
 COUNT_WORKERS_EVERY_SECONDS = 1.0
 FORGET_LANE_AFTER_SECONDS = 60.0
@@ -51,6 +55,7 @@ class Keeper:
         self._changed_at: dict[str, float] = {}
         self._wake = asyncio.Event()
         self._counted_at = -math.inf
+        self._looked_at = -math.inf
 
     # What a conversation teaches.
 
@@ -72,7 +77,7 @@ class Keeper:
         lane.succeed(taken, now)
         if lane.name in turn.probes:
             log.info("route_open", route=self._pace.route, lane=lane.name)
-            lane.use(None, now)
+            self._believe(lane, None, now)
             self._write(lane, lambda: store.open_lane(self._db, self._pace.route, lane.name))
 
     def _suffer(self, turn: Turn, lane: Lane, outcome: Outcome, now: float) -> None:
@@ -102,13 +107,14 @@ class Keeper:
         rate = refused_rate(lane.rate(now), lane.taken_lately(now) * self._pace.workers)
         log.warning("route_slowed", route=self._pace.route, lane=lane.name, rate=round(rate, 3), reason=outcome.reason)
         why = _why(outcome)
-        lane.use(_temper(lane, why, state="slowed", rate=rate, slowed_for=0.0), now)
+        self._believe(lane, self._temper(lane, why, state="slowed", rate=rate, slowed_for=0.0), now)
         self._write(lane, lambda: self._write_slow(lane, why, rate, began))
 
     async def _write_slow(self, lane: Lane, why: Why, rate: float, began: float) -> None:
         # By now: what another process has written meanwhile must count as later than this attempt.
-        begun_ago = timedelta(seconds=time.monotonic() - began)
-        await store.slow(self._db, self._pace.route, lane.name, why, rate=rate, begun_ago=begun_ago)
+        # And whoever began within the pause after a refusal cannot have heard of it.
+        unheard = timedelta(seconds=time.monotonic() - began + LEAST_PAUSE_SECONDS)
+        await store.slow(self._db, self._pace.route, lane.name, why, rate=rate, unheard=unheard)
 
     def _hold(self, turn: Turn, lane: Lane, outcome: Outcome, now: float) -> None:
         is_probe = lane.name in turn.probes
@@ -119,12 +125,14 @@ class Keeper:
         # Nothing that an address may stand in: the destination of one lane is its name.
         say = log.info if is_probe else log.error
         say("route_held", route=self._pace.route, lane=lane.name, stage=why.stage, reason=why.reason,
-            smtp_code=why.code, probes=probes)  # fmt: skip
+            smtp_code=why.code, probes=probes,
+            to_do=lane_advice(self._pace.route, lane.name, held_by="replies", reason=why.reason))  # fmt: skip
         wait = probe_wait(why.reason, probes)
         before = lane.temper
-        lane.use(
-            _temper(lane, why, state="held", rate=before.rate if before else None,
-                    slowed_for=lane.refused_for(now), probes=probes),
+        self._believe(
+            lane,
+            self._temper(lane, why, state="held", rate=before.rate if before else None,
+                         slowed_for=lane.refused_for(now), probes=probes),
             now,
         )  # fmt: skip
         lane.window = 1 if lane.name == COMMON_LANE else lane.window
@@ -132,6 +140,32 @@ class Keeper:
         self._write(
             lane,
             lambda: store.hold(self._db, self._pace.route, lane.name, why, probe_in=wait, is_probe=is_probe),
+        )
+
+    def _believe(self, lane: Lane, temper: Temper | None, now: float) -> None:
+        """Go by what was just heard, before the database has it; but nothing that is heard ends a hold by hand."""
+        if lane.temper is None or not lane.temper.is_held_by_hand:
+            lane.use(temper, now)
+
+    def _temper(
+        self, lane: Lane, why: Why, *, state: str, rate: float | None, slowed_for: float | None, probes: int = 0
+    ) -> Temper:
+        """Return what the fleet will read once this has been written."""
+        return Temper(
+            lane=lane.name,
+            state=state,
+            held_by="replies" if state == "held" else None,
+            stage=why.stage,
+            reason=why.reason,
+            code=why.code,
+            enhanced=why.enhanced,
+            since=datetime.now(UTC),
+            rate=rate,
+            probes=probes,
+            probe_at=None,
+            slowed_for=slowed_for,
+            is_probe_due=False,
+            route=self._pace.route,
         )
 
     def _write(self, lane: Lane, change: Change) -> None:
@@ -142,6 +176,15 @@ class Keeper:
 
     # What the fleet knows.
 
+    def turns(self, room: int, queued: Iterable[str]) -> Turns:
+        """Return what may be claimed now; nothing before it was read what is held, or when that is long ago.
+
+        A worker that starts, or whose database was away, must not send what an operator has held meanwhile.
+        """
+        if time.monotonic() - self._looked_at > FRESH_SECONDS:
+            return Turns({})
+        return self._pace.turns(room, queued)
+
     async def keep(self) -> None:
         """Write what was learned and read what others have, until cancelled."""
         while True:
@@ -150,10 +193,10 @@ class Keeper:
             except DatabaseUnavailable as error:
                 log.warning("pace_unavailable", error=error)
             self._wake.clear()
-            try:
-                await asyncio.wait_for(self._wake.wait(), LOOK_EVERY.total_seconds())
-            except TimeoutError:
-                continue
+            # Not `wait_for`: in Python 3.11 it swallows a cancellation that meets what it waits for.
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LOOK_EVERY.total_seconds()):
+                    await self._wake.wait()
 
     async def look(self) -> None:
         """Write and read once; take the probes that are due."""
@@ -165,6 +208,7 @@ class Keeper:
         if began >= self._counted_at + COUNT_WORKERS_EVERY_SECONDS:
             self._pace.workers, self._counted_at = await store.count_workers(self._db), began
         self._take_over(tempers, began)
+        self._looked_at = time.monotonic()
         HELD_LANES.labels(route=self._pace.route).set(sum(temper.is_held for temper in tempers.values()))
         for temper in tempers.values():
             if temper.is_probe_due:
@@ -177,8 +221,10 @@ class Keeper:
     def _take_over(self, tempers: dict[str, Temper], began: float) -> None:
         now = time.monotonic()
         for name in {*self._pace.lanes, *tempers}:
-            if self._changed_at.get(name, 0.0) < began:  # else we know better than what was read
-                self._pace.lane(name).use(tempers.get(name), now)
+            temper = tempers.get(name)
+            knows_better = self._changed_at.get(name, 0.0) >= began  # but never better than an operator
+            if not knows_better or (temper is not None and temper.is_held_by_hand):
+                self._pace.lane(name).use(temper, now)
 
     async def _take_probe(self, temper: Temper) -> None:
         lane = self._pace.lane(temper.lane)
@@ -239,24 +285,3 @@ def _probing(lane: Lane) -> set[str]:
 
 def _why(outcome: Outcome) -> Why:
     return Why(outcome.stage, outcome.reason, outcome.code, outcome.enhanced)
-
-
-def _temper(
-    lane: Lane, why: Why, *, state: str, rate: float | None, slowed_for: float | None, probes: int = 0
-) -> Temper:
-    """Return what the fleet will read once this has been written."""
-    return Temper(
-        lane=lane.name,
-        state=state,
-        held_by="replies" if state == "held" else None,
-        stage=why.stage,
-        reason=why.reason,
-        code=why.code,
-        enhanced=why.enhanced,
-        since=datetime.now(UTC),
-        rate=rate,
-        probes=probes,
-        probe_at=None,
-        slowed_for=slowed_for,
-        is_probe_due=False,
-    )

@@ -53,10 +53,6 @@ class Lane:
     def is_slowed(self) -> bool:
         return self.temper is not None and self.temper.rate is not None and not self.is_held
 
-    @property
-    def is_full(self) -> bool:
-        return len(self.active) >= max(1, int(self.window))
-
     def is_stalled(self, now: float) -> bool:
         """Whether conversations hang here: several for seconds, and none has ended well meanwhile."""
         if len(self.active) < 3 or now - self.succeeded_at < STALL_SECONDS:
@@ -80,7 +76,7 @@ class Lane:
         """Take over what the fleet knows; a refusal that was news to this process makes it pause."""
         before = self.refused_for(now)
         self.temper, self.read_at = temper, now
-        if temper is None or not temper.is_held:
+        if temper is None or temper.held_by != "replies":
             self.may_probe = False
         if temper is None or temper.rate is None or temper.slowed_for is None:
             return

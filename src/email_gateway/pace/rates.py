@@ -11,6 +11,7 @@ BACK_OFF = 0.9  # of the rate that was refused
 RECOVERY = timedelta(seconds=15)  # from there back to it
 STEEPEST_FALL = 0.5  # of the rate there was: one refusal does not say that a server stands still
 LEAST_RATE = 1 / 60
+LEAST_PAUSE_SECONDS = 1.0
 
 # A server that does not answer is asked often: a refused connection costs nothing, and mail flows within
 # seconds of its return. One that says no to us is asked once a second and then ever less: failed logins
@@ -43,7 +44,7 @@ def refused_rate(rate: float | None, accepted: float) -> float:
 
 def pause_after_refusal(refused_at: float) -> float:
     """Return the seconds in which nothing is sent after a refusal: what the server counts in must pass."""
-    return max(1.0, 1 / refused_at)
+    return max(LEAST_PAUSE_SECONDS, 1 / refused_at)
 
 
 def probe_wait(reason: str, probes: int) -> timedelta:

@@ -17,11 +17,11 @@ from email_gateway.store.deliveries import Turns
 Reserve = Callable[[str, float, int], Awaitable[float | None]]
 
 PATIENCE_SECONDS = 2.0  # then a claim whose destination has no room goes back, and others come
-SUSPECTS = 50  # the most recipients of one message
 LEAST_AHEAD = 4
 AHEAD_SECONDS = 0.1  # of what the route takes, claimed before its turn: more would be served out of turn
 AHEAD_OF_RATE_SECONDS = 0.25
 RESERVATION_SECONDS = 0.05
+PLACES = 2  # that a turn may be behind at a slow rate and still be worth holding
 
 
 class Pace:
@@ -63,17 +63,19 @@ class Pace:
 
     def turns(self, room: int, queued: Iterable[str]) -> Turns:
         """Return what may be claimed now: at most `room`, from the lanes in which something is queued."""
-        now = time.monotonic()
+        now, queued = time.monotonic(), tuple(queued)
         lanes = [name for name in queued if name == SUSPECT_LANE or not self.lane(name).is_shut]
         room = self._room(room, now)
         if room <= 0 or not lanes:
             return Turns({})
         share = max(1, room // len(lanes))
-        quotas = {name: self._quota(name, share) for name in lanes}
+        quotas = {name: self._quota(name, share, now) for name in lanes}
+        if COMMON_LANE in quotas:  # what the others cannot use is for whoever waits for nothing
+            quotas[COMMON_LANE] += max(0, room - sum(quota for quota in quotas.values() if quota > 0))
         return Turns(
             {name: quota for name, quota in quotas.items() if quota > 0},
-            destinations=frozenset(name.removeprefix("to:") for name in self._waiting_lanes("to:", now)),
-            senders=frozenset(self._waiting_lanes("from:", now)),
+            destinations=frozenset(name.removeprefix("to:") for name in self._waiting_lanes("to:", now, queued)),
+            senders=frozenset(self._waiting_lanes("from:", now, queued)),
         )
 
     def _room(self, room: int, now: float) -> int:
@@ -83,38 +85,50 @@ class Pace:
         rate = self._rate(route, now)
         if rate is not None:
             return min(room, max(1, int(rate * AHEAD_OF_RATE_SECONDS)) - len(self._line))
-        free = max(0, int(route.window) - len(route.active))
+        free = max(0, self._most(route) - len(route.active))
         ahead = max(LEAST_AHEAD, int(route.taken_lately(now) * AHEAD_SECONDS))
         return min(room, free + ahead - len(self._line))
 
-    def _quota(self, name: str, share: int) -> int:
+    def _quota(self, name: str, share: int, now: float) -> int:
         if name == SUSPECT_LANE:
-            return SUSPECTS
+            return share
         lane = self.lanes[name]
         if lane.is_held:
             return 1  # the probe
         if name.startswith("to:"):
+            if lane.is_stalled(now):
+                return 0
+            # More would only stand in the line, and keep others out of it.
             waiting = sum(name in turn.lanes for turn in self._line)
-            return min(share, max(1, int(lane.window)) + LEAST_AHEAD - len(lane.active) - waiting)
+            return min(share, self._most(lane) + LEAST_AHEAD - len(lane.active) - waiting)
         return share
 
-    def _waiting_lanes(self, kind: str, now: float) -> list[str]:
+    def _most(self, lane: Lane) -> int:
+        """Return how many conversations a lane may hold now: no destination takes all that others need."""
+        window = max(1, int(lane.window))
+        if lane.name == COMMON_LANE and self.limits.fleet_conversations is not None:
+            return min(window, max(1, self.limits.fleet_conversations // self.workers))
+        if lane.name != COMMON_LANE and self._destinations > 1:
+            return min(window, self.limits.per_destination)
+        return window
+
+    def _waiting_lanes(self, kind: str, now: float, queued: tuple[str, ...]) -> list[str]:
         return [
             name
             for name, lane in self.lanes.items()
-            if name.startswith(kind) and (lane.temper is not None or lane.is_stalled(now) or self._is_crowded(lane))
+            if name.startswith(kind)
+            and (lane.temper is not None or lane.is_stalled(now) or self._is_crowded(lane))
+            # Where nothing stands in a lane that is to be probed, a suspect of it must do: suspects are not moved.
+            and not (lane.is_held and lane.may_probe and name not in queued)
         ]
 
     def _is_crowded(self, lane: Lane) -> bool:
         """Whether a destination has as many conversations as it may, and there are others to make room for."""
-        return self._destinations > 1 and self._is_full(lane) and not self.lane(COMMON_LANE).is_full
+        return self._destinations > 1 and self._is_full(lane) and not self._is_full(self.lane(COMMON_LANE))
 
     def _is_full(self, lane: Lane) -> bool:
-        """Whether no further conversation may begin in a lane: no destination takes all that others need."""
-        if lane.name.startswith("from:"):
-            return False
-        is_beside_others = self._destinations > 1 and lane.name != COMMON_LANE
-        return lane.is_full or (is_beside_others and len(lane.active) >= self.limits.per_destination)
+        """Whether no further conversation may begin in a lane."""
+        return not lane.name.startswith("from:") and len(lane.active) >= self._most(lane)
 
     # When an attempt may begin.
 
@@ -146,12 +160,15 @@ class Pace:
         kept: deque[Turn] = deque()
         full: set[str] = set()  # found to be so in this pass: nobody behind has a chance
         route = self.lane(COMMON_LANE)
-        while self._line and not (route.is_full and not route.is_held):
+        rate = self._rate(route, now)
+        # Where one goes every few seconds, whoever is next in the line may stay there.
+        patience = max(PATIENCE_SECONDS, PLACES / rate) if rate else PATIENCE_SECONDS
+        while self._line and not (self._is_full(route) and not route.is_held):
             turn = self._line.popleft()
             if not turn.is_waiting:
                 continue
             wait = PATIENCE_SECONDS if full and not full.isdisjoint(turn.lanes) else self._wait(turn, now, full)
-            if wait is None or (wait and turn.start_at is None and now - turn.since > PATIENCE_SECONDS):
+            if wait is None or (wait and turn.start_at is None and now - turn.since > patience):
                 turn.refuse()
             elif wait:
                 soonest = min(soonest, wait)

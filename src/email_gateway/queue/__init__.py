@@ -1,6 +1,7 @@
-"""The worker's side of the queue: claims, their leases and phases, and the rescue of orphans."""
+"""The worker's side of the queue: claims, their leases and phases, the rescue of orphans, the end of what is late."""
 
 import asyncio
+import contextlib
 import time
 from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import replace
@@ -9,7 +10,7 @@ from uuid import UUID
 
 from email_gateway.errors import ClaimLost, DatabaseUnavailable
 from email_gateway.mail.deliveries import COMMON_LANE, SUSPECT_LANE, Claim, Claims, Phase
-from email_gateway.observe import DOUBTS_HELD, IN_DOUBT, RESCUED, SUSPECTS_DEAD, get_logger
+from email_gateway.observe import DOUBTS_HELD, EXPIRED, IN_DOUBT, RESCUED, SUSPECTS_DEAD, get_logger
 from email_gateway.queue.composing import Composing
 from email_gateway.store import deliveries
 from email_gateway.store.database import Database
@@ -21,6 +22,7 @@ log = get_logger(__name__)
 LEASE = timedelta(seconds=20)  # with RESCUE_EVERY it keeps the promise of 30 s (contract C4)
 RENEW_EVERY = LEASE / 3
 RESCUE_EVERY = timedelta(seconds=5)
+EXPIRE_EVERY = timedelta(seconds=1)
 LIST_LANES_EVERY = timedelta(seconds=1)
 BATCH = 200
 POLL_EVERY = timedelta(milliseconds=60)  # NOTIFY takes a database-wide lock at commit
@@ -28,6 +30,7 @@ AFTER_OUTAGE = timedelta(seconds=1)
 
 # What to take now: given the room there is and the lanes in which something is queued.
 Choose = Callable[[int, Iterable[str]], Turns]
+Reached = tuple[Claims, Phase]
 
 
 def take_all(room: int, lanes: Iterable[str]) -> Turns:
@@ -60,9 +63,9 @@ class Queue:
         self._lanes: list[str] = [COMMON_LANE]
         self._after = FIRST_TENANT
         self._has_room = asyncio.Event()
-        self._phases = GroupCommit[Claims, bool](self._commit_phase, weigh=len, max_weight=500)
+        self._phases = GroupCommit[Reached, bool](self._commit_phases, weigh=lambda one: len(one[0]), max_weight=500)
         self._is_stopping = asyncio.Event()
-        self.composing = Composing()
+        self._composing = Composing()
 
     def stop(self) -> None:
         """Claim nothing more; `claims` ends."""
@@ -81,7 +84,7 @@ class Queue:
                 self._has_room.clear()
                 await self._has_room.wait()
                 continue
-            turns = self._choose(min(room, BATCH), self._lanes_to_take())
+            turns = self._choose(min(room, BATCH), dict.fromkeys((COMMON_LANE, *self._lanes)))
             try:
                 taken = await self._claim(turns)
             except DatabaseUnavailable as error:
@@ -90,38 +93,43 @@ class Queue:
                 continue
             for claims in taken.claims:
                 self._held.update({claim.token: (claim, Phase.CLAIMED) for claim in claims.each})
-                self.composing.announce(claims)
             for claims in taken.claims:
                 yield claims
             if not taken.claims and not taken.diverted:
                 await self._pause(POLL_EVERY)
+
+    async def begin_composing(self, claims: Claims) -> None:
+        """Wait until these may be composed, which ends with the phase `composed`; raises ClaimLost."""
+        await self._composing.enter(claims)
+        if claims.lane == SUSPECT_LANE:
+            await self.reached(claims, Phase.COMPOSING)
 
     async def reached(self, claims: Claims, phase: Phase) -> float:
         """Record how far the attempt came; return the monotonic time until which it may go on.
 
         `dot_pending` is committed before this returns, and raises ClaimLost unless every claim is
         still held: then nothing may be sent. Earlier phases are written with the next renewal, but
-        for a suspect's: that it was composed acquits it, whatever happens next.
+        for a suspect's: who dies while it is composed has died of it, and that it was composed acquits it.
         """
         started = time.monotonic()
         self._held.update({claim.token: (claim, phase) for claim in claims.each})
-        if phase is Phase.COMPOSED and claims.lane == SUSPECT_LANE:
-            await deliveries.renew(self._db, claims.each, [phase] * len(claims), lease_for=self._lease_for)
-        self.composing.leave(claims)
-        if phase is Phase.DOT_PENDING and not await self._phases.submit(claims):
+        if phase is not Phase.COMPOSING:
+            self._composing.leave(claims)  # the next one's commit comes after this one's, or is the same
+        is_judged = claims.lane == SUSPECT_LANE and phase in (Phase.COMPOSING, Phase.COMPOSED)
+        if (is_judged or phase is Phase.DOT_PENDING) and not await self._phases.submit((claims, phase)):
             raise ClaimLost("another worker holds this delivery")
         return started + self._lease_for.total_seconds()
 
     def forget(self, claims: Claims) -> None:
         """Stop renewing these claims: their results are written, or they are lost."""
-        self.composing.leave(claims)
+        self._composing.leave(claims)
         for claim in claims.each:
             self._held.pop(claim.token, None)
         self._has_room.set()
 
-    async def give_back(self, claims: Claims) -> None:
-        """Return claims whose turn does not come soon to their places, uncounted."""
-        await deliveries.release(self._db, claims.each, reason="not_yet")
+    async def give_back(self, claims: Claims, *, reason: str) -> None:
+        """Return what is still held of claims that were not sent to its place, uncounted."""
+        await deliveries.release(self._db, claims.each, reason=reason)
         self.forget(claims)
 
     async def close(self) -> None:
@@ -132,35 +140,31 @@ class Queue:
             await deliveries.release(self._db, unsent, reason="worker_stopped")
 
     async def keep(self) -> None:
-        """Renew what is held and rescue what other workers lost, until cancelled.
-
-        While the database was away nobody could renew, so that leases say nothing about who lives:
-        whoever noticed leaves everybody the time of a lease to renew, and to write what was heard.
-        """
-        next_rescue = heard_at = time.monotonic()
-        next_renewal = 0.0
+        """Renew what is held and rescue what other workers lost, until cancelled."""
+        next_renewal = next_rescue = 0.0
         while True:
             try:
-                self._lanes = await deliveries.list_lanes(self._db)
-                if time.monotonic() >= next_renewal:
-                    next_renewal = time.monotonic() + min(RENEW_EVERY, self._lease_for / 3).total_seconds()
+                if (now := time.monotonic()) >= next_renewal:
                     await self._renew()
-                now = time.monotonic()
-                if now - heard_at > self._lease_for.total_seconds() / 2:
-                    next_rescue = now + self._lease_for.total_seconds()
-                heard_at = now
-                if now >= next_rescue:
+                    next_renewal = now + min(RENEW_EVERY, self._lease_for / 3).total_seconds()
+                if (now := time.monotonic()) >= next_rescue:
                     await self._rescue()
-                    next_rescue = now + RESCUE_EVERY.total_seconds()
+                    next_rescue = now + min(RESCUE_EVERY, self._lease_for / 4).total_seconds()
+                self._lanes = await deliveries.list_lanes(self._db)  # last: what was rescued may stand in a new one
             except DatabaseUnavailable as error:
                 log.warning("queue_unavailable", error=error)
             await asyncio.sleep(min(LIST_LANES_EVERY, self._lease_for / 3).total_seconds())
 
-    def _lanes_to_take(self) -> list[str]:
-        lanes = dict.fromkeys((COMMON_LANE, *self._lanes))
-        if self.composing.has_suspect:
-            lanes.pop(SUSPECT_LANE, None)
-        return list(lanes)
+    async def expire(self) -> None:
+        """End what waits and whose time runs out, also behind a hold, until cancelled."""
+        while True:
+            try:
+                if ended := await deliveries.expire(self._db):
+                    EXPIRED.inc(ended)
+                    log.warning("deliveries_expired", ended=ended)
+            except DatabaseUnavailable as error:
+                log.warning("queue_unavailable", error=error)
+            await asyncio.sleep(EXPIRE_EVERY.total_seconds())
 
     async def _claim(self, turns: Turns) -> deliveries.Taken:
         if not turns.quotas:
@@ -181,7 +185,7 @@ class Queue:
     async def _rescue(self) -> None:
         rescued = RESCUE_BATCH
         while rescued == RESCUE_BATCH:  # all that a dead worker held, whatever its number
-            found = await deliveries.rescue(self._db, max_doubts=self._max_doubts)
+            found = await deliveries.rescue(self._db, max_doubts=self._max_doubts, lease_for=self._lease_for)
             rescued = found.rescued
             if not rescued:
                 return
@@ -192,13 +196,14 @@ class Queue:
             say = log.error if found.dead else log.warning
             say("deliveries_rescued", rescued=rescued, in_doubt=found.in_doubt, dead=found.dead)
 
-    async def _commit_phase(self, group: list[Claims]) -> list[bool]:
-        held = [claim for claims in group for claim in claims.each]
-        still_held = await deliveries.commit_dot_pending(self._db, held, lease_for=self._lease_for)
-        return [all(claim.token in still_held for claim in claims.each) for claims in group]
+    async def _commit_phases(self, group: list[Reached]) -> list[bool]:
+        held = [claim for claims, _ in group for claim in claims.each]
+        phases = [phase for claims, phase in group for _ in claims.each]
+        still_held = await deliveries.commit_phases(self._db, held, phases, lease_for=self._lease_for)
+        return [all(claim.token in still_held for claim in claims.each) for claims, _ in group]
 
     async def _pause(self, duration: timedelta) -> None:
-        try:
-            await asyncio.wait_for(self._is_stopping.wait(), duration.total_seconds())
-        except TimeoutError:
-            return
+        # Not `wait_for`: in Python 3.11 it swallows a cancellation that meets what it waits for.
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(duration.total_seconds()):
+                await self._is_stopping.wait()

@@ -17,24 +17,13 @@ class Composing:
     def __init__(self) -> None:
         self._inside: set[int] = set()
         self._suspect: Claims | None = None
-        self._is_alone = False
         self._waiting: list[asyncio.Future[None]] = []
-
-    @property
-    def has_suspect(self) -> bool:
-        """Whether a suspect is held that is not composed yet: one at a time."""
-        return self._suspect is not None
-
-    def announce(self, claims: Claims) -> None:
-        """Note that these are held, before they enter."""
-        if claims.lane == SUSPECT_LANE:
-            self._suspect = claims
 
     async def enter(self, claims: Claims) -> None:
         """Wait until these may be composed: after a suspect, or for a suspect until it is alone."""
-        await self._until(lambda: not self._is_alone)
+        await self._until(lambda: self._suspect is None)
         if claims.lane == SUSPECT_LANE:
-            self._is_alone = True  # from here on nobody else comes in
+            self._suspect = claims  # from here on nobody else comes in
             await self._until(lambda: not self._inside)
         else:
             self._inside.add(id(claims))
@@ -43,7 +32,7 @@ class Composing:
         """Let others in. Leaving twice, or without having entered, does nothing."""
         self._inside.discard(id(claims))
         if claims is self._suspect:
-            self._suspect, self._is_alone = None, False
+            self._suspect = None
         waiting, self._waiting = self._waiting, []
         for future in waiting:
             if not future.done():

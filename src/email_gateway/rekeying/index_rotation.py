@@ -20,6 +20,7 @@ from email_gateway.mail.tax_ids import unpack_tax_id
 from email_gateway.rekeying.followers import PATIENCE, wait_for_followers
 from email_gateway.rekeying.walking import Done, OldKeys, Pace, Progress, Steps, walk_on
 from email_gateway.store import data_keys
+from email_gateway.store.accepting import IDEMPOTENCY_WINDOW
 from email_gateway.store.audit import add_audit
 from email_gateway.store.blind_index import (
     FIELDS,
@@ -32,7 +33,6 @@ from email_gateway.store.data_keys import StoredIndexKey
 from email_gateway.store.database import Database, Queries
 from email_gateway.store.generations import Subject, bump_generation
 from email_gateway.store.key_walks import Position, Relation, SealedPage, begin_walk, count_rows, find_walk
-from email_gateway.store.messages import IDEMPOTENCY_WINDOW
 from email_gateway.vault.data_keys import IndexKey
 from email_gateway.vault.key_making import add_incoming_index_key, hold_active, lock_roots
 from email_gateway.vault.keyring import Keyring
@@ -230,11 +230,10 @@ def index_page(page: SealedPage, old_keys: OldKeys, key: IndexKey) -> Done[list[
     """Open each message of a page and make its entries under an index key, as intake does; in a thread."""
     entries: list[Entry] = []
     unreadable: list[UUID] = []
-    contents, tax_ids = (
-        old_keys.open(field, page.row_ids, column)
-        for field, column in zip(Relation.MESSAGE.fields, page.values, strict=True)
-    )
-    for message_id, content, tax_id, sealed in zip(page.row_ids, contents, tax_ids, page.values[1], strict=True):
+    sealed_contents, sealed_tax_ids, _ = page.values  # a summary repeats what the content says
+    contents = old_keys.open("message.content", page.row_ids, sealed_contents)
+    tax_ids = old_keys.open("message.tax_id", page.row_ids, sealed_tax_ids)
+    for message_id, content, tax_id, sealed in zip(page.row_ids, contents, tax_ids, sealed_tax_ids, strict=True):
         if content is None or (tax_id is None and sealed is not None):
             unreadable.append(message_id)
             continue

@@ -98,7 +98,7 @@ def classify_answer(code: str, http_status: int) -> Failure:
 def advise(failed: FetchFailed) -> str:
     """Return what the operator does next, as one or two sentences."""
     if failed.problem is not None:
-        return f"Its value {failed.problem}. Store a right one from a file with put-secret-value."
+        return f"Its value {failed.problem}. {HOW_TO_STORE}"
     if failed.code == DELETED_CODE:
         return "It is marked for deletion: bring it back with `aws secretsmanager restore-secret`."
     if failed.code in NO_CREDENTIALS_CODES:
@@ -108,6 +108,10 @@ def advise(failed: FetchFailed) -> str:
     return ADVICE[failed.failure]
 
 
+HOW_TO_STORE = (
+    "Store a right one with `email-gateway secrets set NAME --from-file FILE`, which checks it first;"
+    " docs/secrets.md says which forms are taken."
+)
 ADVICE = {
     Failure.NOT_FOUND: "Create it, or check AWS_REGION and SECRETS_PREFIX.",
     Failure.DENIED: "Allow this process's role secretsmanager:GetSecretValue on it and kms:Decrypt on its KMS key,"

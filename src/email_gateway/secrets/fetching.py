@@ -44,12 +44,16 @@ class Fetcher:
         return answer
 
     async def fetch_version(
-        self, known: KnownSecret, version_id: str | None, stage: str = CURRENT
+        self, known: KnownSecret, version_id: str | None, stage: str = CURRENT, *, is_former: bool = False
     ) -> Secret | FetchFailed:
-        """Return one version of the secret, validated; None is the one with the staging label."""
+        """Return one version of the secret, validated; None is the one with the staging label.
+
+        One that has served is `is_former`: mail may be sealed under it, so its form is not judged anew.
+        """
         try:
             fetched = await self.source.fetch(known.name, version_id, stage)
-            value = known.read(strip_secret(fetched.text))
+            is_judged = self.source.can_change and not is_former
+            value = known.read_stored(fetched.text) if is_judged else known.read(strip_secret(fetched.text))
         except FetchFailed as failed:
             return failed
         except ValueError as wrong:

@@ -2,11 +2,11 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import NoReturn
 
-from email_gateway.secrets.validation import read_database_url
+from email_gateway.secrets.validation import read_database_url, refuse_disguise, strip_secret
 from email_gateway.settings import check_smtp_url, parse_admin_key, parse_key, parse_redis_url
 
 FROM_ENVIRONMENT = "environment"  # stands as the VersionId of what has none
@@ -22,6 +22,14 @@ class SecretName(StrEnum):
     SMTP_URL = "smtp-url"
     REDIS_URL = "redis-url"
     ROTATION_KEY = "rotation-key"
+
+
+# How old a value may become; docs/secrets.md says so too.
+MOST_AGE = {
+    SecretName.ENCRYPTION_KEY: timedelta(days=90),
+    SecretName.ENCRYPTION_SALT: timedelta(days=90),
+    SecretName.ADMIN_API_KEY: timedelta(days=60),
+}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -53,6 +61,16 @@ class KnownSecret:
     is_critical: bool
     setting: str | None
     read: Callable[[str], str]
+
+    def read_stored(self, text: object) -> str:
+        """Return the value of a text that is, or is to be, stored; a wrapping and what cannot be a key are refused.
+
+        Raises a ValueError that quotes nothing. What the environment holds in development may be
+        weak, and a version that has served before is taken as it was: those are only `read`.
+        """
+        stripped = strip_secret(text)
+        refuse_disguise(self.name, stripped)
+        return self.read(stripped)
 
 
 SECRETS = (

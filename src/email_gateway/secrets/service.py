@@ -13,7 +13,7 @@ from email_gateway.flights import NextFlight
 from email_gateway.observe import get_logger
 from email_gateway.secrets.admin_key import AdminKeys, digest_of
 from email_gateway.secrets.clock import Clock, SystemClock
-from email_gateway.secrets.failures import FetchFailed
+from email_gateway.secrets.failures import FetchFailed, advise
 from email_gateway.secrets.fetching import Answers, Fetcher, differ
 from email_gateway.secrets.secret import FROM_ENVIRONMENT, SECRETS, KnownSecret, Secret, SecretName
 from email_gateway.secrets.source import PENDING, EnvironmentSource, SecretSource
@@ -119,6 +119,13 @@ class SecretsService:
         secret = self.find(SecretName.ROTATION_KEY)
         return secret is not None and hmac.compare_digest(digest_of(candidate), digest_of(secret.value))
 
+    def origin_of(self, name: str) -> str:
+        """Return where the value that serves came from, as an operator knows it: a secret, or a variable."""
+        secret = self.find(name)
+        if secret is None or secret.version_id == FROM_ENVIRONMENT:
+            return EnvironmentSource.variable_of(name)
+        return f"the secret {self._full(name)}"
+
     @property
     def can_change(self) -> bool:
         """Tell whether there is a source to read again; the environment of a process never changes."""
@@ -162,14 +169,16 @@ class SecretsService:
         self._last_changed = self._take(await self._fetcher.fetch_all(self._held))
         self._refresh_at = self._plan_refresh()
 
-    async def fetch_version(self, name: str, version_id: str) -> Secret:
+    async def fetch_version(self, name: str, version_id: str, *, is_former: bool = False) -> Secret:
         """Return another version of a secret by its VersionId, without keeping it.
 
-        Raises SecretUnavailable, also when that version is gone.
+        One that has served before is `is_former`, and taken in whatever form it is. Raises
+        SecretUnavailable, also when that version is gone.
         """
-        answer = await self._fetcher.fetch_version(_known(name), version_id)
+        answer = await self._fetcher.fetch_version(_known(name), version_id, is_former=is_former)
         if isinstance(answer, FetchFailed):
-            raise SecretUnavailable(f"version {version_id} of the secret {name} cannot be read: {answer.code}")
+            why = f"{answer.code}: it {answer.problem}" if answer.problem else answer.code
+            raise SecretUnavailable(f"version {version_id} of the secret {name} cannot be read: {why}")
         return answer
 
     async def fetch_pending(self, name: str) -> Secret:
@@ -204,7 +213,13 @@ class SecretsService:
             if isinstance(answer, FetchFailed):
                 self._standings.fail(name, answer)
                 report = log.warning if answer.failure.is_passing else log.error
-                report("secret_refresh_failed", name=self._full(name), failure=answer.failure, code=answer.code)
+                report(
+                    "secret_refresh_failed",
+                    name=self._full(name),
+                    failure=answer.failure,
+                    code=answer.code,
+                    error=SecretUnavailable(advise(answer)),
+                )
                 continue
             self._standings.confirm(name, is_held=answer is not None)
             if differ(held.get(name), answer):

@@ -46,9 +46,14 @@ class EnvironmentSource:
             known.name: getattr(settings, known.setting) for known in SECRETS if known.setting
         }
 
+    @staticmethod
+    def variable_of(name: str) -> str:
+        """Return the variable that holds a secret outside Secrets Manager."""
+        return name.upper().replace("-", "_")
+
     def full_name(self, name: str) -> str:
         """Return the variable's name."""
-        return name.upper().replace("-", "_")
+        return self.variable_of(name)
 
     async def fetch(self, name: str, version_id: str | None = None, stage: str = CURRENT) -> Fetched:
         text = self._texts.get(name)

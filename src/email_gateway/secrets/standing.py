@@ -1,10 +1,11 @@
 """What is known about each secret besides its value: how old, how the last fetch went."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TypedDict
 
-from email_gateway.observe import SECRET_AGE, SECRET_ALERT, SECRET_REFRESHES
+from email_gateway.observe import SECRET_AGE, SECRET_ALERT, SECRET_REFRESHES, SECRET_STALE, SECRETS_LIFETIME
 from email_gateway.secrets.failures import Failure, FetchFailed
 from email_gateway.secrets.secret import SECRETS
 
@@ -38,6 +39,7 @@ class Standings:
     def __init__(self, monotonic: Callable[[], float], lifetime: float | None) -> None:
         self._monotonic = monotonic
         self._lifetime = lifetime
+        SECRETS_LIFETIME.set(math.inf if lifetime is None else lifetime)
         self._each: dict[str, Standing] = {}
 
     def confirm(self, name: str, *, is_held: bool) -> None:
@@ -87,6 +89,10 @@ class Standings:
         # Computed when scraped: an age that only moves on refresh would stand still in an outage.
         SECRET_AGE.labels(name=name).set_function(lambda: self.age(name))
         SECRET_ALERT.labels(name=name).set_function(lambda: float(self.is_alerting(name)))
+        SECRET_STALE.labels(name=name).set_function(lambda: float(self.is_stale(name)))
+        for result in (*Failure, "ok", "absent"):
+            # From zero on: a counter that begins at one shows Prometheus no increase.
+            SECRET_REFRESHES.labels(name=name, result=result)
 
     def close(self) -> None:
         """Take the ages out of the metrics."""
@@ -94,3 +100,4 @@ class Standings:
             if known.name in self._each:
                 SECRET_AGE.remove(known.name)
                 SECRET_ALERT.remove(known.name)
+                SECRET_STALE.remove(known.name)

@@ -11,6 +11,7 @@ from email_gateway.errors import ConfigurationError
 from email_gateway.settings.rules import apply_rules
 from email_gateway.settings.table import FIELDS, SETTINGS, Settings
 
+DATABASE_IS_EMBEDDED = "DATABASE_IS_EMBEDDED"
 ASCII_WHITE_SPACE = " \t\n\r\v\f"
 
 
@@ -38,13 +39,28 @@ def load_settings(
     if problems:
         lines = (f"  - {name} {problem}" for name, problem in problems.items())
         raise ConfigurationError("The settings cannot work:\n" + "\n".join(lines))
-    return Settings(**read)
+    return Settings(**read, is_database_embedded=DATABASE_IS_EMBEDDED in (handed or {}))
 
 
 def environ_without(names: Iterable[str]) -> dict[str, str]:
     """Return the environment for a child process, without these variables."""
     left_out = set(names)
     return {name: value for name, value in os.environ.items() if name not in left_out}
+
+
+def change_environ(values: Mapping[str, str], *, without: Iterable[str]) -> None:
+    """Set these variables in the environment and take others out of it, for this process and its later children.
+
+    For what a library reads by itself, as the AWS client reads its credentials.
+    """
+    for name in without:
+        os.environ.pop(name, None)
+    os.environ.update(values)
+
+
+def environ_of(names: Iterable[str]) -> dict[str, str]:
+    """Return these variables of the environment, where set, for a child process that may have no others."""
+    return {name: os.environ[name] for name in names if name in os.environ}
 
 
 def _set_values(values: Mapping[str, str]) -> dict[str, str]:

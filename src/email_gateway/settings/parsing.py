@@ -7,7 +7,8 @@ parsed where that lives (`mail.smarthosts`); here stands what any setting may ne
 import re
 from collections.abc import Callable
 from datetime import timedelta
-from ipaddress import IPv4Network, IPv6Network, ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from email_gateway.mail.smarthosts import parse_smtp_url
@@ -62,6 +63,16 @@ def parse_days(lowest: int, highest: int) -> Callable[[str], timedelta]:
     return lambda text: timedelta(days=number(text))
 
 
+def parse_listener(text: str) -> tuple[str, int]:
+    """Read an address to listen on, such as 127.0.0.1:9464 or [::1]:9464, as host and port."""
+    host, _, port = text.rpartition(":")
+    try:
+        return str(ip_address(host.removeprefix("[").removesuffix("]"))), parse_number(1, 65_535)(port)
+    except ValueError:
+        # What ipaddress says quotes the text.
+        raise ValueError("must be an IP address and a port, such as 127.0.0.1:9464") from None
+
+
 def parse_networks(text: str) -> tuple[Network, ...]:
     """Read networks such as 10.0.0.0/8 or ::1, separated by commas or blanks."""
     try:
@@ -80,6 +91,14 @@ def parse_pattern(pattern: str, what: str) -> Callable[[str], str]:
         return text
 
     return parse
+
+
+def parse_path(text: str) -> Path:
+    """Take the path of a file from the root, since a process may stand anywhere."""
+    path = Path(text)
+    if not path.is_absolute() or not text.isprintable():
+        raise ValueError("must be the path of a file that begins with /")
+    return path
 
 
 def parse_key(text: str) -> str:

@@ -8,6 +8,8 @@ from urllib.parse import SplitResult, parse_qs, urlsplit
 from email_gateway.settings.parsing import MIN_KEY_CHARACTERS
 from email_gateway.settings.table import DEPLOYED
 
+# libpq's words for a server whose certificate is verified.
+VERIFIED_MODES = ("verify-full", "verify-ca")
 KEYS = ("encryption_key", "encryption_salt", "admin_api_key")
 
 
@@ -31,6 +33,15 @@ def apply_rules(read: dict[str, Any], problems: dict[str, str]) -> None:
             problems.setdefault("AWS_REGION", "must be set to the region of the secrets")
     else:
         _check_local_keys(read, problems)
+    _check_certificate(read, problems)
+    if read["database_iam_auth"] and not read["aws_region"]:
+        problems.setdefault("AWS_REGION", "must be set to the region of the database for DATABASE_IAM_AUTH")
+
+
+def _check_certificate(read: Mapping[str, Any], problems: dict[str, str]) -> None:
+    for name, other in (("TLS_CERT_FILE", "TLS_KEY_FILE"), ("TLS_KEY_FILE", "TLS_CERT_FILE")):
+        if read[name.lower()] is None and read[other.lower()] is not None:
+            problems.setdefault(name, f"must be set where {other} is")
 
 
 def _settle_transport(read: dict[str, Any], problems: dict[str, str]) -> None:
@@ -67,13 +78,17 @@ def _find_warnings(read: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(warning for warning in found if warning)
 
 
+def is_verified(database_url: str) -> bool:
+    """Tell whether a database's URL asks for TLS with a server that proves who it is."""
+    return parse_qs(urlsplit(database_url).query).get("sslmode", [""])[-1] in VERIFIED_MODES
+
+
 def advise_tls(name: str, database_url: str | None) -> str | None:
     """Return a sentence for the log when this database would be reached without verified TLS."""
-    url = urlsplit(database_url or "")
-    query = parse_qs(url.query)
-    if not database_url or query.get("sslmode", [""])[-1] in ("verify-full", "verify-ca"):
+    if not database_url or is_verified(database_url):
         return None
-    if _is_loopback(_database_host(url, query)):
+    url = urlsplit(database_url)
+    if _is_loopback(_database_host(url, parse_qs(url.query))):
         return None
     return f"{name} has no sslmode=verify-full: the connection to PostgreSQL may be read or redirected."
 

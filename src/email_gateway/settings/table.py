@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
+from pathlib import Path
 
 from email_gateway.settings.parsing import (
     Network,
@@ -13,8 +14,10 @@ from email_gateway.settings.parsing import (
     parse_days,
     parse_endpoint_url,
     parse_key,
+    parse_listener,
     parse_networks,
     parse_number,
+    parse_path,
     parse_pattern,
     parse_redis_url,
     parse_seconds,
@@ -22,6 +25,7 @@ from email_gateway.settings.parsing import (
 )
 
 DEPLOYED = ("production", "staging")
+TRANSPORTS = ("inbox", "smtp")
 LATER_TRANSPORTS = ("ses", "mx")
 
 
@@ -46,11 +50,16 @@ class Settings:
     api_port: int
     api_processes: int
     trusted_proxies: tuple[Network, ...]
+    tls_cert_file: Path | None
+    tls_key_file: Path | None
     worker_concurrency: int
     max_doubts: int
     route_connections: int
     route_rate: int
     field_key_age: timedelta
+    database_iam_auth: bool
+    metrics_emf: bool
+    metrics_listen: tuple[str, int] | None
     database_url: str | None = field(default=None, repr=False)
     redis_url: str | None = field(default=None, repr=False)
     smtp_url: str | None = field(default=None, repr=False)
@@ -58,6 +67,8 @@ class Settings:
     encryption_salt: str | None = field(default=None, repr=False)
     admin_api_key: str | None = field(default=None, repr=False)
     warnings: tuple[str, ...] = ()
+    # Not a setting: an `up` tells its children that the database's URL is that of its own server.
+    is_database_embedded: bool = False
 
     @property
     def is_deployed(self) -> bool:
@@ -74,7 +85,7 @@ def parse_transport(text: str) -> str:
     """Read the transport; those of a later release are refused by name."""
     if text.casefold() in LATER_TRANSPORTS:
         raise ValueError(f"cannot be {text.casefold()} yet: that transport comes in a later release; use smtp or inbox")
-    return parse_choice("inbox", "smtp")(text)
+    return parse_choice(*TRANSPORTS)(text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +131,9 @@ SETTINGS = (
             parse_admin_key),
     Setting("DATABASE_URL", None, "PostgreSQL 15 or newer; the secret `database-url` goes before it.",
             parse_database_url),
+    Setting("DATABASE_IAM_AUTH", "false",
+            "Whether the processes log in to RDS by IAM: a fresh token for each connection, and no password.",
+            parse_switch),
     Setting("REDIS_URL", None, "Redis, for limits that several nodes share; the secret `redis-url` goes before it.",
             parse_redis_url),
     Setting("TRANSPORT", None, "How mail leaves: `smtp` through a smarthost, or `inbox`, which keeps and shows it.",
@@ -132,6 +146,10 @@ SETTINGS = (
     Setting("API_PROCESSES", "1", "How many processes serve the API on one port.", parse_number(1, 64)),
     Setting("TRUSTED_PROXIES", "", "Networks whose X-Forwarded-For counts, such as 10.0.0.0/8, separated by commas.",
             parse_networks),
+    Setting("TLS_CERT_FILE", None,
+            "The API's own certificate with its chain, in PEM, where no load balancer ends TLS; read again when it changes.",
+            parse_path),
+    Setting("TLS_KEY_FILE", None, "The key of that certificate, in PEM without a passphrase.", parse_path),
     Setting("WORKER_CONCURRENCY", "100", "How many deliveries one worker attempts at a time.",
             parse_number(1, 10_000)),
     Setting("MAX_DOUBTS", "2",
@@ -148,6 +166,11 @@ SETTINGS = (
             parse_choice("json", "console"), shown="json in production and staging, else console"),
     Setting("LOG_LEVEL", "INFO", "What is logged: DEBUG, INFO, WARNING or ERROR.",
             parse_choice("DEBUG", "INFO", "WARNING", "ERROR")),
+    Setting("METRICS_EMF", "false",
+            "Whether each process writes its metrics to standard output every minute, for CloudWatch.", parse_switch),
+    Setting("METRICS_LISTEN", None,
+            "Where each process, a worker too, serves its metrics to Prometheus, such as 127.0.0.1:9464; one that"
+            " finds the port taken takes the next.", parse_listener),
 )
 # fmt: on
 FIELDS = {

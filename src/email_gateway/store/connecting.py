@@ -4,11 +4,15 @@ Keeping the connections is left to the pool (`database`) and to the listener (`l
 """
 
 import asyncio
+import ssl
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import partial
+from pathlib import Path
 from typing import TypeVar
+from urllib.parse import parse_qs, urlsplit
 
 import asyncpg
 
@@ -20,12 +24,15 @@ from email_gateway.errors import (
     GatewayError,
 )
 from email_gateway.observe import get_logger
+from email_gateway.settings import is_verified
 from email_gateway.store.failures import NOT_A_URL, refuses_credentials, translated
 
 log = get_logger(__name__)
 
 Opened = TypeVar("Opened")
 Renew = Callable[[], AsyncIterator[str]]
+# Makes the password for one login with this URL, where the URL has none.
+MakePassword = Callable[[str], Awaitable[str]]
 
 CONNECT_TIMEOUT_SECONDS = 5.0
 COMMAND_TIMEOUT_SECONDS = 30.0
@@ -43,6 +50,11 @@ SESSION = {
     # Every statement here is short and prepared; compiling one costs more than running it.
     "jit": "off",
 }
+
+NO_AUTHORITY = (
+    "PostgreSQL is to be verified, and the certificates of its authority cannot be read: put them into a file and name"
+    " it with sslrootcert=FILE in the database's URL (docs/infrastructure.md has that of RDS)"
+)
 
 # The renewal that the running code is part of.
 _renewal_around: ContextVar["asyncio.Task[None] | None"] = ContextVar("renewal_around", default=None)
@@ -65,16 +77,23 @@ class Connector:
     """Opens connections with the URL that works now.
 
     `renew` yields URLs to try where PostgreSQL refuses the credentials: it refreshes the secret
-    first. `watchers` are called right after the URL has changed; `generation` counts the changes.
+    first. `make_password` is asked for each connection. `watchers` are called right after the URL has
+    changed; `generation` counts the changes.
     """
 
     def __init__(
-        self, url: str, renew: Renew | None = None, *, monotonic: Callable[[], float] = time.monotonic
+        self,
+        url: str,
+        renew: Renew | None = None,
+        make_password: MakePassword | None = None,
+        *,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self.generation = 0
         self.watchers: set[Callable[[], None]] = set()
         self._url = url
         self._renew = renew
+        self._make_password = make_password
         self._monotonic = monotonic
         self._changing = asyncio.Lock()
         self._renewal: asyncio.Task[None] | None = None
@@ -85,7 +104,7 @@ class Connector:
         """Open a connection with the URL of now; raises as `open_connection`."""
         generation = self.generation
         try:
-            connection = await open_connection(self._url)
+            connection = await open_connection(self._url, self._make_password)
         except DatabaseRefused as refused:
             # One that was begun before the URL changed says nothing of the new URL.
             if refuses_credentials(refused) and generation == self.generation:
@@ -124,7 +143,7 @@ class Connector:
         # refreshes has told its subscribers.
         async with self._changing:
             if url != self._url:
-                await prove(url)
+                await prove(url, self._make_password)
                 self._adopt(url)
 
     def close(self) -> None:
@@ -176,7 +195,7 @@ class Connector:
             async for url in candidates:
                 if self._refused_with is None:
                     return  # `use` was called meanwhile
-                if url != refused and await _is_usable(url):
+                if url != refused and await _is_usable(url, self._make_password):
                     if self._refused_with is not None:
                         self._adopt(url)
                     return
@@ -185,22 +204,28 @@ class Connector:
                 await candidates.aclose()
 
 
-async def open_connection(url: str) -> Connection:
+async def open_connection(url: str, make_password: MakePassword | None = None) -> Connection:
     """Open a connection to a server that keeps what it acknowledges (contract C1).
 
-    Raises ConfigurationError when it would not (fsync or synchronous_commit off) or when this is
-    no URL, DatabaseRefused when PostgreSQL refuses the user, the password or the database's name,
+    `make_password` goes before the URL's password; what it raises is passed on. Raises ConfigurationError
+    when the server would not (fsync or synchronous_commit off), when this is no URL, or when the certificates
+    that it is to be verified with cannot be read, DatabaseRefused when PostgreSQL refuses the user, the password or the database's name,
     and DatabaseUnavailable when it is away or a standby.
     """
     try:
         with translated():
-            connection: Connection = await asyncpg.connect(
-                url,
-                timeout=CONNECT_TIMEOUT_SECONDS,
-                command_timeout=COMMAND_TIMEOUT_SECONDS,
-                server_settings=SESSION,
-                connection_class=Connection,
-            )
+            try:
+                connection: Connection = await asyncpg.connect(
+                    url,
+                    password=partial(make_password, url) if make_password else None,
+                    timeout=CONNECT_TIMEOUT_SECONDS,
+                    command_timeout=COMMAND_TIMEOUT_SECONDS,
+                    server_settings=SESSION,
+                    connection_class=Connection,
+                )
+            except (asyncpg.ClientConfigurationError, OSError):
+                require_authority(url)
+                raise
             try:
                 await _prove_durable(connection)
             except BaseException:
@@ -211,9 +236,25 @@ async def open_connection(url: str) -> Connection:
     return connection
 
 
-async def prove(url: str) -> None:
+async def prove(url: str, make_password: MakePassword | None = None) -> None:
     """Open one connection with this URL and close it; raises as `open_connection`."""
-    await close_connection(await open_connection(url))
+    await close_connection(await open_connection(url, make_password))
+
+
+def require_authority(url: str) -> None:
+    """Raise ConfigurationError where a URL asks for a verified server and the authority's certificates cannot be read.
+
+    The driver says of that only that a file is missing, or that the URL is wrong.
+    """
+    if not is_verified(url):
+        return
+    files = parse_qs(urlsplit(url).query).get(
+        "sslrootcert", [str(Path("~/.postgresql/root.crt").expanduser())]
+    )  # libpq's own default
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(files[-1])
+    except OSError:  # also when there is no certificate in it
+        raise ConfigurationError(NO_AUTHORITY) from None
 
 
 async def close_connection(connection: Connection) -> None:
@@ -232,14 +273,14 @@ def explained() -> Iterator[None]:
         yield
     except (CredentialsRefused, DatabaseRefused) as refused:
         raise ConfigurationError(
-            f"PostgreSQL refuses this DATABASE_URL (SQLSTATE {refused.sqlstate}):"
+            f"PostgreSQL refuses the login (SQLSTATE {refused.sqlstate}):"
             " check the user, the password and the database's name"
         ) from None
 
 
-async def _is_usable(url: str) -> bool:
+async def _is_usable(url: str, make_password: MakePassword | None) -> bool:
     try:
-        await prove(url)
+        await prove(url, make_password)
     except GatewayError as error:
         log.warning("database_url_not_usable", error=error)
         return False
@@ -260,4 +301,4 @@ async def _prove_durable(connection: Connection) -> None:
             "PostgreSQL answers COMMIT before it is durable: set synchronous_commit = on for this role and database"
         )
     if row["is_standby"]:
-        raise DatabaseUnavailable("PostgreSQL is a standby here: point DATABASE_URL at the primary")
+        raise DatabaseUnavailable("PostgreSQL is a standby here: point the URL at the primary")

@@ -1,14 +1,14 @@
 """The pool of connections, and its transactions. Only this room imports the PostgreSQL driver."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any, Protocol, Self
 
 import asyncpg
 
 from email_gateway.errors import GatewayError
-from email_gateway.store.connecting import Connection, Connector, Renew, explained
+from email_gateway.store.connecting import Connection, Connector, MakePassword, Renew, explained
 from email_gateway.store.failures import translated
 from email_gateway.store.listening import listen
 
@@ -47,6 +47,11 @@ class Transaction:
             status: str = await self._connection.execute(sql, *args)
             return status
 
+    async def copy(self, table: str, columns: Sequence[str], rows: Iterable[tuple[object, ...]]) -> None:
+        """Add many rows at once, by COPY."""
+        with translated():
+            await self._connection.copy_records_to_table(table, columns=columns, records=rows)
+
 
 class Database:
     """A pool of connections, each proven durable before its first use (contract C1)."""
@@ -58,7 +63,9 @@ class Database:
         connector.watchers.add(self._begin_replacing)
 
     @classmethod
-    async def connect(cls, url: str, *, pool_size: int = 10, renew: Renew | None = None) -> Self:
+    async def connect(
+        cls, url: str, *, pool_size: int = 10, renew: Renew | None = None, make_password: MakePassword | None = None
+    ) -> Self:
         """Open the pool.
 
         `renew` yields URLs to try when PostgreSQL refuses the credentials, now or later: it
@@ -67,10 +74,12 @@ class Database:
         found nothing, 5 s pass before the next. While no URL works, DatabaseUnavailable is raised
         (without `renew`: DatabaseRefused).
 
+        `make_password` is asked for each new connection, as RDS wants it for a login by IAM.
+
         Raises ConfigurationError when the server would lose what it acknowledged (fsync or
         synchronous_commit off) or when the URL is refused, DatabaseUnavailable when it is away.
         """
-        connector = Connector(url, renew)
+        connector = Connector(url, renew, make_password)
         # No floor of idle connections (min_size): the pool would open them unasked, also while the
         # credentials are refused, and each is a failed login.
         pool = await asyncpg.create_pool(

@@ -71,10 +71,14 @@ class DeadFilter:
     dead_before: datetime | None = None
 
 
+EVERY = DeadFilter()
+
+
 @dataclass(frozen=True, slots=True)
 class DeadStats:
-    """How many dead letters there are, and the largest groups of them by reason and by domain."""
+    """How many dead letters match, and the largest groups of them by reason and by domain, as of `at`."""
 
+    at: datetime
     total: int
     oldest_at: datetime | None
     newest_at: datetime | None
@@ -99,11 +103,12 @@ async def get_dead_letter(db: Queries, delivery_id: DeliveryId) -> DeadLetter:
     return DeadLetter(*row)
 
 
-async def count_dead_letters(db: Queries, *, groups: int = 20) -> DeadStats:
-    """Count the dead letters, in all and by reason and domain."""
-    rows = await db.fetch(SQL.count_dead)
+async def count_dead_letters(db: Queries, chosen: DeadFilter = EVERY, *, groups: int = 20) -> DeadStats:
+    """Count the dead letters that match, in all and by reason and domain."""
+    rows = await db.fetch(SQL.count_dead, *_arguments(chosen))
     total = rows[0]
     return DeadStats(
+        total["at"],
         total["deliveries"],
         total["oldest_at"],
         total["newest_at"],

@@ -17,6 +17,9 @@ SQL = load("deliveries")
 INLINE_CONTENT_BYTES = 64 * 1024
 MAX_CRASHES = 4  # the first in a crowd, the others alone
 RESCUE_BATCH = 500
+EXPIRE_BATCH = 500
+# A living worker writes what it heard of a claim that it lost within this time, or never.
+LAST_WORD_WITHIN = timedelta(minutes=5)
 FIRST_TENANT = UUID(int=0)
 MAX_LANES = 1000
 
@@ -102,15 +105,17 @@ async def list_lanes(db: Queries) -> list[str]:
     return [row["lane"] for row in await db.fetch(SQL.list_lanes, MAX_LANES)]
 
 
-async def commit_dot_pending(db: Queries, held: Sequence[Claim], *, lease_for: timedelta) -> set[UUID]:
-    """Commit that the final dot comes next, and renew; return the tokens that are still held."""
-    rows = await db.fetch(SQL.commit_dot_pending, *_keys(held), lease_for)
+async def commit_phases(
+    db: Queries, held: Sequence[Claim], phases: Sequence[Phase], *, lease_for: timedelta
+) -> set[UUID]:
+    """Commit how far each attempt came, and renew; return the tokens that are still held."""
+    rows = await db.fetch(SQL.commit_phases, *_keys(held), list(phases), lease_for)
     return {row["claim_token"] for row in rows}
 
 
 async def renew(db: Queries, held: Sequence[Claim], phases: Sequence[Phase], *, lease_for: timedelta) -> None:
     """Begin the lease of each claim anew, where it is still held, and note how far its attempt came."""
-    await db.execute(SQL.renew, *_keys(held), list(phases), lease_for)
+    await db.execute(SQL.renew, *_keys(held), list(phases), lease_for, list(Phase))
 
 
 async def finish(db: Queries, results: Sequence[Result], *, max_doubts: int) -> dict[UUID, State | None]:
@@ -145,11 +150,25 @@ async def release(db: Queries, held: Sequence[Claim], *, reason: str) -> None:
     await db.execute(SQL.release, *_keys(held), reason)
 
 
-async def rescue(db: Queries, *, max_doubts: int) -> Rescued:
-    """Return up to 500 deliveries whose lease ran out to their places, or settle their doubt by policy."""
-    row = await db.fetch_one(SQL.rescue, MAX_CRASHES, RESCUE_BATCH, max_doubts)
+async def rescue(db: Queries, *, max_doubts: int, lease_for: timedelta) -> Rescued:
+    """Return up to 500 deliveries whose lease ran out to their places, or settle their doubt by policy.
+
+    Does nothing until somebody has called it at least every half `lease_for` during one: before that the
+    database may have been away, and leases say nothing about who lives.
+    """
+    row = await db.fetch_one(SQL.rescue, MAX_CRASHES, RESCUE_BATCH, max_doubts, lease_for)
     assert row is not None  # an aggregate returns one row
     return Rescued(row["rescued"], row["in_doubt"], row["dead"], row["doubts_held"])
+
+
+async def expire(db: Queries) -> int:
+    """End what waits and whose time has run out; return how many, 500 at a time."""
+    ended, seen = 0, EXPIRE_BATCH
+    while seen == EXPIRE_BATCH:
+        row = await db.fetch_one(SQL.expire, EXPIRE_BATCH, LAST_WORD_WITHIN)
+        assert row is not None  # an aggregate returns one row
+        ended, seen = ended + row["ended"], row["seen"]
+    return ended
 
 
 def _keys(held: Sequence[Claim]) -> tuple[list[UUID], list[UUID], list[int], list[UUID]]:

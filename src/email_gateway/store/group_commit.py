@@ -36,6 +36,7 @@ class GroupCommit(Generic[Member, Result]):
         self._max_weight = max_weight
         self._waiting: deque[tuple[Member, asyncio.Future[Result]]] = deque()
         self._writer: asyncio.Task[None] | None = None
+        self.committed = 0  # groups, so that others can tell whether it is at work
         self._is_closed = False
 
     async def submit(self, member: Member) -> Result:
@@ -62,6 +63,7 @@ class GroupCommit(Generic[Member, Result]):
             while self._waiting:
                 group = self._next_group()
                 results = await self._commit_group([member for member, _ in group])
+                self.committed += 1
                 for (_, future), result in zip(group, results, strict=True):
                     if future.done():
                         continue

@@ -68,6 +68,11 @@ async def lock_roots_shared(transaction: Queries) -> None:
     await transaction.execute(SQL.lock_roots_shared)
 
 
+async def only_look(transaction: Queries) -> None:
+    """Let a transaction that has just begun see one moment and write nothing: PostgreSQL itself refuses it."""
+    await transaction.execute(SQL.only_look)
+
+
 async def list_roots(db: Queries) -> list[StoredRoot]:
     """Return every root, oldest first."""
     return [StoredRoot(*row) for row in await db.fetch(SQL.list_roots)]

@@ -24,7 +24,10 @@ class Why:
 
 @dataclass(frozen=True, slots=True)
 class Temper:
-    """How a lane is dealt with. `rate` is in recipients a second for the fleet, as refused `slowed_for` seconds ago."""
+    """How a lane is dealt with. `rate` is in recipients a second for the fleet, as refused `slowed_for` seconds ago.
+
+    What an operator holds has an `actor` and a `note` that says why, and `reason` is what replies said before.
+    """
 
     lane: str
     state: str
@@ -39,14 +42,21 @@ class Temper:
     probe_at: datetime | None
     slowed_for: float | None
     is_probe_due: bool
+    route: str
+    actor: str | None = None
+    note: str | None = None
 
     @property
     def is_held(self) -> bool:
         return self.state == "held"
 
+    @property
+    def is_held_by_hand(self) -> bool:
+        return self.held_by == "operator"
+
 
 async def list_tempers(db: Queries, route: str) -> list[Temper]:
-    """Return every lane of the route that is not open."""
+    """Return every lane of the route that is not open; what an operator holds stands behind what replies say."""
     return [Temper(*row) for row in await db.fetch(SQL.list_pace, route)]
 
 
@@ -66,19 +76,17 @@ async def lease_probe(db: Queries, route: str, lane: str, *, for_: timedelta) ->
     return await db.fetch_one(SQL.lease_probe, route, lane, for_) is not None
 
 
-async def probe_now(db: Queries, route: str) -> None:
-    """Have whatever replies hold be probed at once."""
-    await db.execute(SQL.probe_now, route)
-
-
 async def open_lane(db: Queries, route: str, lane: str) -> None:
     """End a hold by replies, since a probe went well."""
     await db.execute(SQL.open, route, lane)
 
 
-async def slow(db: Queries, route: str, lane: str, why: Why, *, rate: float, begun_ago: timedelta) -> None:
-    """Note the rate at which the server refused, unless the refused attempt began before the last refusal."""
-    await db.execute(SQL.slow, route, lane, why.stage, why.reason, why.code, why.enhanced, rate, begun_ago)
+async def slow(db: Queries, route: str, lane: str, why: Why, *, rate: float, unheard: timedelta) -> None:
+    """Note the rate at which the server refused an attempt to which a refusal of the last `unheard` was news.
+
+    Beside such a refusal it counts only where it speaks of a higher rate.
+    """
+    await db.execute(SQL.slow, route, lane, why.stage, why.reason, why.code, why.enhanced, rate, unheard)
 
 
 async def rest(db: Queries, route: str, lane: str, *, at: timedelta) -> None:

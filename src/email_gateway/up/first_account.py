@@ -13,6 +13,14 @@ ACTOR = "up"
 
 
 @dataclass(frozen=True, slots=True)
+class DatabaseUrls:
+    """The database as each logs in to it: the migrations as its owner, every process as the service."""
+
+    migrations: str = field(repr=False)
+    processes: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Prepared:
     """The credentials, now with an API key that works, and a one-time login token if one was asked for."""
 
@@ -21,13 +29,13 @@ class Prepared:
     login_token: str | None = field(repr=False)
 
 
-async def prepare(database_url: str, credentials: Credentials, operator: str | None) -> Prepared:
+async def prepare(urls: DatabaseUrls, credentials: Credentials, operator: str | None) -> Prepared:
     """Migrate the database and make sure that the credentials' API key works there.
 
     A key that is gone, or was made in another database, is replaced by a new one of the tenant `default`.
     """
-    await migrate(database_url)
-    db = await Database.connect(database_url, pool_size=1)
+    await migrate(urls.migrations)
+    db = await Database.connect(urls.processes, pool_size=1)
     try:
         known = credentials.api_key and await find_account(db, hash_api_key(credentials.api_key))
         if not known:

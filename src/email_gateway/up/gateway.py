@@ -3,6 +3,7 @@
 import asyncio
 import os
 import pwd
+import socket
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -10,12 +11,16 @@ from datetime import timedelta
 from pathlib import Path
 
 from email_gateway.embedded import EmbeddedPostgres
-from email_gateway.errors import DatabaseUnavailable, OperatorError
+from email_gateway.errors import ConfigurationError, DatabaseUnavailable, OperatorError
+from email_gateway.foundation import EMBEDDED, DatabaseSource, find_database_source
 from email_gateway.observe import configure_logging, get_logger
 from email_gateway.secrets import SecretName, SecretsService
-from email_gateway.settings import Settings, load_settings
+from email_gateway.settings import DATABASE_IS_EMBEDDED, Settings, load_settings
+from email_gateway.store.failures import naming
+from email_gateway.store.logins import LOGINS, MIGRATOR, PROCESS, prepare_logins
 from email_gateway.up.children import Child, Role, end_all, next_due, require_startable
-from email_gateway.up.first_account import Prepared, prepare
+from email_gateway.up.emulator import Emulator
+from email_gateway.up.first_account import DatabaseUrls, Prepared, prepare
 from email_gateway.up.handing import secrets_of
 from email_gateway.up.home import Credentials, Home, Runtime
 from email_gateway.up.listening import listen_each, reach
@@ -30,16 +35,23 @@ READY_WITHIN = timedelta(seconds=60)
 
 @dataclass(frozen=True, slots=True)
 class Wishes:
-    """What the person at the command line asked for; `port` None takes the setting."""
+    """What the person at the command line asked for; `port` None takes the setting.
+
+    `emulates_aws` has the secrets come from an AWS that runs beside the gateway and ends with it.
+    """
 
     home: Path
     port: int | None = None
     wants_link: bool = True
+    emulates_aws: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """What there is to tell once mail is accepted. `login_url` works once, within ten minutes."""
+    """What there is to tell once mail is accepted. `login_url` works once, within ten minutes.
+
+    `emulator_url` is where the emulated AWS answers, if that was asked for.
+    """
 
     home: Home
     settings: Settings
@@ -50,6 +62,7 @@ class Running:
     login_url: str | None = field(repr=False)
     is_new_api_key: bool
     took: timedelta
+    emulator_url: str | None = None
 
     @property
     def api_url(self) -> str:
@@ -67,6 +80,8 @@ def run_up(wishes: Wishes, announce: Callable[[Running], None]) -> None:
     """
     home = Home(wishes.home)
     with StopSignals() as signals, home.held():
+        if wishes.emulates_aws:
+            home.require_new()
         gateway = _Gateway(home, wishes, signals)
         try:
             with signals.interrupting():
@@ -85,7 +100,9 @@ class _Gateway:
         self._wishes = wishes
         self._signals = signals
         self._postgres: EmbeddedPostgres | None = None
+        self._emulator: Emulator | None = None
         self._children: list[Child] = []
+        self._listeners: list[socket.socket] = []
         self._began = time.monotonic()
 
     def start(self) -> None:
@@ -93,21 +110,28 @@ class _Gateway:
         found = self._home.find_credentials()
         credentials = found or Credentials.make()
         asked = {} if self._wishes.port is None else {"API_PORT": str(self._wishes.port)}
+        if self._wishes.emulates_aws:
+            self._emulator = Emulator.start()
         self._settings = settings = load_settings(handed=asked, generated=credentials.as_settings())
         configure_logging(settings.log_format, settings.log_level)
+        _refuse_what_runs_apart(settings)
         self._listeners = listen_each(settings.api_host, settings.api_port, settings.api_processes)
         if found is None:
             credentials = _in_force(credentials, settings)
             self._home.keep_credentials(credentials)
-        configured_url, self._admin_key = asyncio.run(_read_secrets(settings))
-        self._database_url = configured_url or self._start_postgres()
+        if self._emulator is not None:
+            self._emulator.fill(settings)
+        configured, self._admin_key = asyncio.run(_read_secrets(settings))
+        self._urls = DatabaseUrls(configured.url, configured.url) if configured else self._start_postgres()
         operator = _name_of_user() if self._wishes.wants_link else None
-        self._prepared: Prepared = asyncio.run(prepare(self._database_url, credentials, operator))
+        with naming(configured.name if configured else EMBEDDED):
+            self._prepared: Prepared = asyncio.run(prepare(self._urls, credentials, operator))
         if self._prepared.credentials != credentials:
             self._home.keep_credentials(self._prepared.credentials)
         self._start_children()
         self._await_ready()
-        self._home.publish(Runtime(os.getpid(), self.describe().api_url, self._database_url))
+        urls, told = self._urls, self.describe()
+        self._home.publish(Runtime(os.getpid(), told.api_url, urls.processes, urls.migrations, told.emulator_url))
 
     def describe(self) -> Running:
         """Return what is to be told to whoever started this."""
@@ -120,16 +144,19 @@ class _Gateway:
             credentials=self._prepared.credentials,
             admin_key=self._admin_key,
             base_url=base,
-            database_url=self._database_url,
+            database_url=self._urls.processes,
             # In the fragment, which browsers do not send: it reaches no log and no proxy.
             login_url=f"{base}/dashboard/login#token={token}" if token else None,
             is_new_api_key=self._prepared.is_new_api_key,
             took=timedelta(seconds=time.monotonic() - self._began),
+            emulator_url=self._emulator.url if self._emulator else None,
         )
 
     def keep(self) -> None:
         """Start again what falls, until a stop is asked for."""
         while not self._signals.requests:
+            if self._emulator is not None:
+                self._emulator.require_running()
             if self._postgres is not None:
                 self._keep_postgres(self._postgres)
             for child in self._children:
@@ -139,7 +166,11 @@ class _Gateway:
     def stop(self) -> None:
         """End the api and the worker when they have finished what they began, then PostgreSQL."""
         self._home.withdraw()
+        for listener in self._listeners:
+            listener.close()  # or who comes now would wait for an answer until we are gone
         end_all(self._children, self._signals)
+        if self._emulator is not None:
+            end_all([self._emulator.child], self._signals)
         if self._postgres is not None:
             self._postgres.stop()
         log.info("stopped")
@@ -148,9 +179,11 @@ class _Gateway:
     def _reached(self) -> tuple[str, int]:
         return reach(self._listeners[0])
 
-    def _start_postgres(self) -> str:
-        self._postgres = EmbeddedPostgres(self._home.path)
-        return self._postgres.start()
+    def _start_postgres(self) -> DatabaseUrls:
+        self._postgres = postgres = EmbeddedPostgres(self._home.path)
+        superuser_url = postgres.start()
+        asyncio.run(prepare_logins(superuser_url, {login: postgres.password_of(login) for login in LOGINS}))
+        return DatabaseUrls(migrations=postgres.url_of(MIGRATOR), processes=postgres.url_of(PROCESS))
 
     def _keep_postgres(self, postgres: EmbeddedPostgres) -> None:
         try:
@@ -164,7 +197,9 @@ class _Gateway:
 
     def _start_children(self) -> None:
         _, port = self._reached
-        handed = {**secrets_of(self._settings), "DATABASE_URL": self._database_url, "API_PORT": str(port)}
+        handed = {**secrets_of(self._settings), "DATABASE_URL": self._urls.processes, "API_PORT": str(port)}
+        if self._postgres is not None:
+            handed[DATABASE_IS_EMBEDDED] = "true"
         roles = [*api_roles(self._listeners, handed), Role("worker", ("worker",), handed)]
         self._children = [Child(role) for role in roles]
 
@@ -187,6 +222,14 @@ class _Gateway:
             readiness.close()
 
 
+def _refuse_what_runs_apart(settings: Settings) -> None:
+    if settings.tls_cert_file is not None or settings.database_iam_auth:
+        raise ConfigurationError(
+            "TLS_CERT_FILE and DATABASE_IAM_AUTH are for `email-gateway api`, `worker` and `migrate`, which run apart:"
+            " unset them for `up`"
+        )
+
+
 def _in_force(made: Credentials, settings: Settings) -> Credentials:
     """Keep what the environment said at the first start: without it, later starts must open the same data."""
     return Credentials(
@@ -196,12 +239,11 @@ def _in_force(made: Credentials, settings: Settings) -> Credentials:
     )
 
 
-async def _read_secrets(settings: Settings) -> tuple[str | None, str]:
-    """Return the database's URL, if one is configured, and the admin key, from wherever secrets come from."""
+async def _read_secrets(settings: Settings) -> tuple[DatabaseSource | None, str]:
+    """Return where the database is, if that is configured, and the admin key, from wherever secrets come from."""
     service = await SecretsService.start(settings)
     try:
-        database_url = service.find(SecretName.DATABASE_URL)
-        return database_url.value if database_url else None, service.get(SecretName.ADMIN_API_KEY).value
+        return find_database_source(settings, service), service.get(SecretName.ADMIN_API_KEY).value
     finally:
         await service.close()
 

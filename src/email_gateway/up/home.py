@@ -44,11 +44,17 @@ class Credentials:
 
 @dataclass(frozen=True, slots=True)
 class Runtime:
-    """Where a running gateway can be reached; `database_url` holds the password."""
+    """Where a running gateway can be reached; the URLs of its database hold passwords.
+
+    `migrations_url` is the owner's; None where a release before had none. `emulator_url` is that of an
+    emulated AWS.
+    """
 
     pid: int
     api_url: str
     database_url: str = field(repr=False)
+    migrations_url: str | None = field(default=None, repr=False)
+    emulator_url: str | None = None
 
 
 class Home:
@@ -84,6 +90,14 @@ class Home:
             yield
         finally:
             os.close(descriptor)
+
+    def require_new(self) -> None:
+        """Raise ConfigurationError when data is here already: an emulator that begins has no key for it."""
+        if (self.path / "postgres" / "data").exists():
+            raise ConfigurationError(
+                f"{self.path} holds data, and an AWS emulator begins without the keys that it was sealed with: "
+                "leave --home out, or choose a directory that is not there yet"
+            )
 
     def find_credentials(self) -> Credentials | None:
         """Return the credentials of an earlier start, None before the first.

@@ -42,7 +42,7 @@ async def open_roots(db: Database, source: RootSource) -> HeldRoots:
     roots = await store.list_roots(db) or await _begin(db, sourced)
     active = next((stored for stored in roots if stored.state == "active"), None)
     if active is not None and active.root_id == sourced.root.root_id:
-        await _prove(db, sourced.root, active)
+        await prove_root(db, sourced.root, active)
         if sourced.versions.can_be_fetched:
             versions = sourced.versions
             await store.update_root_versions(db, active.root_id, versions.key_version_id, versions.salt_version_id)
@@ -57,7 +57,7 @@ async def _bridge(db: Database, held: HeldRoots, roots: list[store.StoredRoot], 
     is_proven = False
     try:
         if active is not None:
-            await _prove(db, await held.obtain(active), active)
+            await prove_root(db, await held.obtain(active), active)
             is_proven = True
     except (KeyUnavailable, Tampered) as error:
         # Only a root that the database knows may go on without it: it was given its wraps when it came.
@@ -76,7 +76,8 @@ async def _bridge(db: Database, held: HeldRoots, roots: list[store.StoredRoot], 
         log.error("root_not_adopted", error=error)
 
 
-async def _prove(db: Queries, root: RootKey, stored: store.StoredRoot) -> None:
+async def prove_root(db: Queries, root: RootKey, stored: store.StoredRoot) -> None:
+    """Raise WrongRootKey unless this root opens its canary and a sample of the data keys; changes nothing."""
     try:
         open_canary(root, stored.canary)
     except Tampered as refused:

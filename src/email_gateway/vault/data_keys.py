@@ -67,11 +67,12 @@ class FieldKey:
     row, column or tenant does not open.
     """
 
-    __slots__ = ("_aad_heads", "_header", "_xaes", "key_id", "tenant_id")
+    __slots__ = ("_aad_heads", "_header", "_xaes", "key_id", "material", "tenant_id")
 
     def __init__(self, material: bytes, tenant_id: UUID) -> None:
         self.key_id: Final = fingerprint_of(material)
         self.tenant_id: Final = tenant_id
+        self.material: Final = material
         self._header = FIELD_HEADER + self.key_id
         self._xaes = Xaes(expand(material, ENC_INFO, 32))
         self._aad_heads: dict[str, bytes] = {}
@@ -139,12 +140,12 @@ class IndexKey:
     it is kept like the key that seals.
     """
 
-    __slots__ = ("_hmacs", "_material", "key_id", "tenant_id")
+    __slots__ = ("_hmacs", "key_id", "material", "tenant_id")
 
     def __init__(self, material: bytes, tenant_id: UUID) -> None:
         self.key_id: Final = fingerprint_of(material)
         self.tenant_id: Final = tenant_id
-        self._material = material
+        self.material: Final = material
         self._hmacs: dict[str, HMAC] = {}
 
     def __repr__(self) -> str:
@@ -168,6 +169,6 @@ class IndexKey:
         return mac.finalize()
 
     def _hmac(self, field: str) -> HMAC:
-        key = expand(self._material, INDEX_INFO + field.encode(), 32)
+        key = expand(self.material, INDEX_INFO + field.encode(), 32)
         self._hmacs[field] = mac = HMAC(key, SHA256())
         return mac

@@ -25,6 +25,8 @@ log = get_logger(__name__)
 WORKER = "worker"  # in the audit, of what is done by age and not by a person
 # Requests that began with older keys are given this long to be stored, while a reload waits for them.
 REQUESTS_LAST = timedelta(seconds=10)
+# Opening more than this would hold up everything else on the event loop.
+OFF_LOOP_BYTES = 64 * 1024
 
 
 class Keyring:
@@ -52,6 +54,11 @@ class Keyring:
         """
         return cls(db, await open_roots(db, source))
 
+    def count_held(self) -> dict[Purpose, int]:
+        """Return how many data keys this process has met, by purpose."""
+        index_keys = sum(len(keys.index_keys) for keys in self._tenants.values())
+        return {Purpose.FIELD: len(self._field_keys), Purpose.INDEX: index_keys}
+
     async def tenant(self, tenant_id: UUID) -> TenantKeys:
         """Return the tenant's keys, made on first use.
 
@@ -65,30 +72,18 @@ class Keyring:
             keys = self._tenants[tenant_id]
         return keys
 
-    def open_now(self, tenant_id: UUID, field: str, row_id: UUID, sealed: bytes) -> bytes | None:
-        """Open a sealed value without waiting, or return None when its key is yet to be loaded.
-
-        Raises Tampered unless it was sealed for this tenant, field and row.
-        """
-        key = self._field_keys.get(key_id_of(sealed))
-        if key is None:
-            return None
-        if key.tenant_id != tenant_id:
-            raise Tampered("the value was sealed for another tenant")
-        return key.open(field, row_id, sealed)
-
     async def open(self, tenant_id: UUID, field: str, row_id: UUID, sealed: bytes) -> bytes:
         """Open a sealed value, loading the key it names when this process has not met it.
 
-        Raises Tampered unless it was sealed for this tenant, field and row under a key that is not
-        destroyed; KeyUnavailable when no root at hand opens that key.
+        A large one is opened in a thread, beside the event loop. Raises Tampered unless it was sealed
+        for this tenant, field and row under a key that is not destroyed; KeyUnavailable when no root
+        at hand opens that key.
         """
-        plaintext = self.open_now(tenant_id, field, row_id, sealed)
-        if plaintext is not None:
-            return plaintext
         key = await self.find_field_key(key_id_of(sealed))
         if key.tenant_id != tenant_id:
             raise Tampered("the value was sealed for another tenant")
+        if len(sealed) > OFF_LOOP_BYTES:
+            return await asyncio.to_thread(key.open, field, row_id, sealed)
         return key.open(field, row_id, sealed)
 
     async def find_field_key(self, key_id: bytes) -> FieldKey:

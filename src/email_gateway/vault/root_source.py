@@ -99,7 +99,7 @@ class SecretsRoots:
         if held.version_id == version_id:
             return [held]
         try:
-            return [await self._secrets.fetch_version(name, version_id), held]
+            return [await self._secrets.fetch_version(name, version_id, is_former=True), held]
         except SecretUnavailable:
             return [held]
 

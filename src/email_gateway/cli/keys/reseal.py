@@ -74,11 +74,12 @@ async def _reseal(name: str | None, rate: int, home: HomeDir, as_json: bool) -> 
     with walk_bar(as_json=as_json) as bar:
         async with open_vault(home) as (db, keyring):
             for tenant in await list_chosen(db, name):
-                done += await _reseal_tenant(db, keyring, tenant, pace, bar)
+                done += await reseal_tenant(db, keyring, tenant, pace, bar)
     return done
 
 
-async def _reseal_tenant(db: Database, keyring: Keyring, tenant: Tenant, pace: Pace, bar: WalkBar) -> list[Resealed]:
+async def reseal_tenant(db: Database, keyring: Keyring, tenant: Tenant, pace: Pace, bar: WalkBar) -> list[Resealed]:
+    """Move the values of every table of one tenant, and return what came of each."""
     key_id = (await keyring.tenant(tenant.tenant_id)).field_key.key_id
     await add_audit(
         db, actor=name_of_user(), action="values.resealed", tenant_id=tenant.tenant_id, subject=key_id.hex()

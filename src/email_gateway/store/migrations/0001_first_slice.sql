@@ -9,6 +9,8 @@ DECLARE
     role_name text;
 BEGIN
     FOREACH role_name IN ARRAY ARRAY['email_gateway_owner', 'email_gateway_service', 'email_gateway_tenant'] LOOP
+        -- Who may not make roles can still migrate where an administrator has made them.
+        CONTINUE WHEN EXISTS (SELECT FROM pg_roles WHERE rolname = role_name);
         BEGIN
             EXECUTE format('CREATE ROLE %I NOLOGIN', role_name);
         EXCEPTION WHEN duplicate_object OR unique_violation THEN

@@ -1,13 +1,20 @@
 """Numbered SQL migrations, expand then contract: an old worker runs against a newer schema."""
 
 import hashlib
+from collections.abc import Sequence
 from importlib.resources import files
 
-from email_gateway.errors import SchemaMismatch
-from email_gateway.store.database import Database, Queries
+from email_gateway.errors import ConfigurationError, DatabaseRefused, SchemaMismatch
+from email_gateway.store.connecting import MakePassword
+from email_gateway.store.database import Database, Queries, Record
 from email_gateway.store.queries import load
 
 SQL = load("schema")
+
+# Another text that a migration ran with once, and that left the same schema: the first one failed where the
+# roles were there already and whoever migrated may not make any.
+FORMER_TEXTS = {"0001_first_slice.sql": "e2edd7c56c7599ab475378ef0803abf7ab75ff27bea1bccd4e04b75bad5b1464"}
+INSUFFICIENT_PRIVILEGE = "42501"
 
 
 def list_migrations() -> list[tuple[str, str]]:
@@ -19,35 +26,57 @@ def list_migrations() -> list[tuple[str, str]]:
     return sorted(found)
 
 
-async def migrate(url: str) -> list[str]:
+async def migrate(url: str, make_password: MakePassword | None = None) -> list[str]:
     """Apply what is missing, in one transaction, and return the names applied.
 
-    Concurrent migrators wait for each other. Raises SchemaMismatch when a migration that ran
-    has since been changed: edited history means that two databases differ in silence.
+    Concurrent migrators wait for each other. Where nothing is missing, nothing is written, so that
+    any login will do. Raises SchemaMismatch when a migration that ran has since been changed:
+    edited history means that two databases differ in silence. Raises ConfigurationError when
+    something is missing and this login may not change the schema.
     """
-    db = await Database.connect(url, pool_size=1)
+    db = await Database.connect(url, pool_size=1, make_password=make_password)
     try:
+        if await _is_current(db):
+            return []
         async with db.transaction() as transaction:
             await transaction.execute("SET LOCAL lock_timeout = '60s'")
             await transaction.execute(SQL.lock_history)
             await transaction.execute(SQL.create_history)
-            return await _apply_missing(transaction)
+            names = _find_missing(await transaction.fetch(SQL.list_applied))
+            texts = dict(list_migrations())
+            for name in names:
+                await transaction.execute(texts[name])
+                await transaction.execute(SQL.add_applied, name, _digest(texts[name]))
+            return names
+    except DatabaseRefused as refused:
+        if refused.sqlstate != INSUFFICIENT_PRIVILEGE:
+            raise
+        raise ConfigurationError(
+            "this login may not change the schema: run `email-gateway migrate` with a member of email_gateway_owner"
+            " (docs/settings.md, under PostgreSQL)"
+        ) from None
     finally:
         await db.close()
 
 
-async def _apply_missing(transaction: Queries) -> list[str]:
-    applied = {row["name"]: row["sha256"] for row in await transaction.fetch(SQL.list_applied)}
-    names = []
+async def _is_current(db: Queries) -> bool:
+    try:
+        return not _find_missing(await db.fetch(SQL.list_applied))
+    except SchemaMismatch:
+        return False  # no history yet, or one that is told apart under the lock
+
+
+def _find_missing(applied_rows: Sequence[Record]) -> list[str]:
+    applied = {row["name"]: row["sha256"] for row in applied_rows}
     for name, text in list_migrations():
-        digest = hashlib.sha256(text.encode()).digest()
-        if name not in applied:
-            await transaction.execute(text)
-            await transaction.execute(SQL.add_applied, name, digest)
-            names.append(name)
-        elif applied[name] != digest:
+        known = (_digest(text), bytes.fromhex(FORMER_TEXTS.get(name, "")))
+        if name in applied and applied[name] not in known:
             raise SchemaMismatch(f"migration {name} was changed after it ran here: restore its text")
-    return names
+    return [name for name, _ in list_migrations() if name not in applied]
+
+
+def _digest(text: str) -> bytes:
+    return hashlib.sha256(text.encode()).digest()
 
 
 async def require_current(db: Queries) -> None:

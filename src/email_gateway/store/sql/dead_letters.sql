@@ -19,9 +19,14 @@ FROM delivery JOIN tenant USING (tenant_id)
 WHERE state = 'dead' AND message_id = $1 AND recipient = $2
 
 -- name: count_dead
--- How many deliveries are dead, by why and where, the largest groups first.
-SELECT reason, domain, count(*) AS deliveries, min(finished_at) AS oldest_at, max(finished_at) AS newest_at
-FROM delivery WHERE state = 'dead'
+-- How many deliveries are dead, by why and where, the largest groups first; and when that was.
+SELECT reason, domain, count(*) AS deliveries, min(finished_at) AS oldest_at, max(finished_at) AS newest_at, now() AS at
+FROM delivery
+WHERE state = 'dead'
+  AND ($1::uuid IS NULL OR tenant_id = $1)
+  AND ($2::text IS NULL OR reason = $2)
+  AND ($3::text IS NULL OR domain = $3)
+  AND ($4::timestamptz IS NULL OR finished_at < $4)
 GROUP BY GROUPING SETS ((), (reason), (domain))
 ORDER BY grouping(reason, domain) DESC, deliveries DESC
 

@@ -2,7 +2,8 @@
 -- Take due deliveries for one worker, from each lane up to its quota: its tenants in turn from the
 -- cursor on, within a tenant by priority and place. SKIP LOCKED lets workers pass each other; the rows
 -- are found again by ctid, which nobody can move while we hold their locks. What stands in a lane and
--- belongs into another, because its destination or sender is slowed or held, is moved there on sight.
+-- belongs into another, because its destination or sender is slowed or held, is moved there on sight; a
+-- suspect stays one, and is passed over.
 WITH RECURSIVE wanted AS (
     SELECT lane, quota FROM unnest($1::text[], $2::int[]) AS wanted (lane, quota)
 ), waiting AS (
@@ -23,24 +24,25 @@ WITH RECURSIVE wanted AS (
     SELECT picked.*
     FROM (SELECT lane, tenant_id, greatest(quota / count(*) OVER (PARTITION BY lane), 1) AS share FROM waiting) AS turn
     CROSS JOIN LATERAL (
-        SELECT ctid AS row_id, tenant_id, message_id, lane, priority, next_attempt_at,
-               CASE WHEN domain = ANY ($4::text[]) THEN 'to:' || domain
-                    WHEN cardinality($5::text[]) > 0 THEN (
-                        SELECT sender FROM (
-                            SELECT 'from:' || message.tenant_id || '/' || sender_domain AS sender FROM message
-                            WHERE message.tenant_id = delivery.tenant_id AND message.message_id = delivery.message_id
-                        ) AS named WHERE sender = ANY ($5))
-               END AS waits_in
-        FROM delivery
+        SELECT delivery.ctid AS row_id, tenant_id, message_id, lane, priority, next_attempt_at, waits_in
+        FROM delivery CROSS JOIN LATERAL (
+            SELECT CASE WHEN domain = ANY ($4::text[]) THEN 'to:' || domain
+                        WHEN cardinality($5::text[]) > 0 THEN (
+                            SELECT sender FROM (
+                                SELECT 'from:' || message.tenant_id || '/' || sender_domain AS sender FROM message
+                                WHERE message.tenant_id = delivery.tenant_id AND message.message_id = delivery.message_id
+                            ) AS named WHERE sender = ANY ($5))
+                   END AS waits_in) AS known
         WHERE state = 'queued' AND lane = turn.lane AND tenant_id = turn.tenant_id AND next_attempt_at <= now()
+          AND (lane <> 'suspect' OR waits_in IS NULL)
         ORDER BY priority, next_attempt_at, message_id
         LIMIT share
-        FOR UPDATE SKIP LOCKED) AS picked
+        FOR UPDATE OF delivery SKIP LOCKED) AS picked
 ), cut AS (
     -- A quota may end within a message: its other recipients come along, or it would be sent in parts.
     SELECT lane, tenant_id,
            (array_agg(message_id ORDER BY priority DESC, next_attempt_at DESC, message_id DESC))[1] AS message_id
-    FROM seen WHERE waits_in IS NULL AND lane <> 'suspect' GROUP BY lane, tenant_id
+    FROM seen WHERE waits_in IS NULL GROUP BY lane, tenant_id
 ), rest AS MATERIALIZED (
     SELECT delivery.ctid AS row_id
     FROM cut JOIN delivery USING (tenant_id, message_id)
@@ -50,10 +52,7 @@ WITH RECURSIVE wanted AS (
 ), chosen AS (
     SELECT row_id, NULL AS waits_in FROM rest
     UNION ALL
-    -- A suspect is taken alone, with the other recipients of its message.
-    SELECT row_id, CASE WHEN lane <> waits_in AND lane <> 'suspect' THEN waits_in END AS waits_in FROM seen
-    WHERE lane <> 'suspect' OR waits_in IS NULL AND (tenant_id, message_id) = (
-        SELECT tenant_id, message_id FROM seen WHERE lane = 'suspect' AND waits_in IS NULL LIMIT 1)
+    SELECT row_id, CASE WHEN lane <> waits_in THEN waits_in END AS waits_in FROM seen
 ), diverted AS (
     UPDATE delivery SET lane = chosen.waits_in FROM chosen
     WHERE delivery.ctid = chosen.row_id AND chosen.waits_in IS NOT NULL
@@ -87,11 +86,12 @@ WITH RECURSIVE stood AS (
 )
 SELECT lane FROM stood LIMIT $1
 
--- name: commit_dot_pending
--- Commit the phase and begin the lease anew, for the claims that are still held.
+-- name: commit_phases
+-- Commit the phases and begin the leases anew, for the claims that are still held.
 UPDATE delivery
-SET phase = 'dot_pending', claim_expires_at = now() + $5::interval
-FROM unnest($1::uuid[], $2::uuid[], $3::smallint[], $4::uuid[]) AS held (tenant_id, message_id, recipient, token)
+SET phase = held.phase, claim_expires_at = now() + $6::interval
+FROM unnest($1::uuid[], $2::uuid[], $3::smallint[], $4::uuid[], $5::text[])
+     AS held (tenant_id, message_id, recipient, token, phase)
 WHERE delivery.tenant_id = held.tenant_id AND delivery.message_id = held.message_id
   AND delivery.recipient = held.recipient AND delivery.claim_token = held.token
 RETURNING delivery.claim_token
@@ -99,7 +99,7 @@ RETURNING delivery.claim_token
 -- name: renew
 -- Begin leases anew and note the phases reached. A row that is locked is being written by its own
 -- worker this moment: it is passed over, since waiting for it in another order would be a deadlock.
--- A renewal that was composed before the dot must not take `dot_pending` back.
+-- A renewal that was put together before a phase was committed must not take it back: $7 is their order.
 WITH free AS (
     SELECT delivery.ctid AS row_id, held.phase
     FROM delivery
@@ -110,7 +110,8 @@ WITH free AS (
     FOR UPDATE OF delivery SKIP LOCKED
 )
 UPDATE delivery
-SET phase = CASE WHEN delivery.phase = 'dot_pending' THEN delivery.phase ELSE free.phase END,
+SET phase = CASE WHEN array_position($7::text[], delivery.phase) > array_position($7, free.phase)
+                 THEN delivery.phase ELSE free.phase END,
     claim_expires_at = now() + $6::interval
 FROM free WHERE delivery.ctid = row_id
 
@@ -139,7 +140,7 @@ WITH result AS (
         finished_at = CASE WHEN result.state <> 'queued' OR is_over
                                 OR kind = 'in_doubt' AND doubts_before(delivery, token) >= $17 THEN now() END,
         phase = NULL, claim_token = NULL, claim_expires_at = NULL, lost_token = NULL,
-        lane = CASE WHEN lane = 'suspect' THEN '' ELSE lane END,
+        lane = CASE WHEN lane = 'suspect' THEN '' ELSE lane END, crashes = 0,
         attempts = attempts - (kind = 'held')::int,
         doubts = doubts_before(delivery, token) + (kind = 'in_doubt')::int,
         reason = CASE WHEN kind = 'in_doubt' AND (result.state = 'dead' OR doubts_before(delivery, token) >= $17)
@@ -175,14 +176,29 @@ SELECT event_id, NULL FROM written
 -- sending again is safe; in `dot_pending` the delivery is in doubt (RFC 1047), and the message's policy
 -- decides, at most $3 times. The token is kept: until somebody claims the delivery again, its result
 -- still counts. What was lost before it was composed may be what kills workers: it is composed alone
--- from now on, and put aside when it has outlived too many.
-WITH lost AS (
+-- from now on, and put aside when too many died of it while they did that.
+-- After an outage nobody is rescued for the time of a lease ($4), since nobody could renew: a pause in
+-- which no worker looked here shows it. The watch is locked by whoever looks; another passes by.
+WITH watch AS MATERIALIZED (
+    SELECT looked_at FROM rescue_watch FOR UPDATE SKIP LOCKED
+), steady AS (
+    UPDATE rescue_watch
+    SET steady_since = CASE WHEN watch.looked_at < now() - $4::interval / 2 THEN now()
+                            ELSE rescue_watch.steady_since END,
+        looked_at = greatest(watch.looked_at, now())
+    FROM watch
+    RETURNING steady_since
+), lost AS (
     SELECT delivery.ctid AS row_id, delivery.tenant_id, delivery.message_id, recipient, attempts,
-           phase = 'dot_pending' AS is_in_doubt, phase = 'claimed' AS is_suspect,
+           phase = 'dot_pending' AS is_in_doubt, phase IN ('claimed', 'composing') AS is_suspect,
+           CASE WHEN phase = 'composing' THEN crashes + 1
+                WHEN phase = 'claimed' AND lane = 'suspect' THEN crashes
+                WHEN phase = 'claimed' THEN 1 ELSE 0 END AS crashes,
            CASE WHEN phase = 'dot_pending' AND (on_doubt = 'hold' OR doubts >= $3) THEN 'in_doubt'
-                WHEN phase = 'claimed' AND crashes + 1 >= $1 THEN 'worker_lost' END AS dead_reason
+                WHEN phase = 'composing' AND delivery.crashes + 1 >= $1 THEN 'worker_lost' END AS dead_reason
     FROM delivery JOIN message USING (tenant_id, message_id)
     WHERE state = 'sending' AND claim_expires_at < now()
+      AND (SELECT steady_since FROM steady) <= now() - $4::interval
     LIMIT $2
     FOR UPDATE OF delivery SKIP LOCKED
 ), changed AS (
@@ -192,7 +208,7 @@ WITH lost AS (
         finished_at = CASE WHEN dead_reason IS NULL THEN NULL ELSE now() END,
         phase = NULL, claim_token = NULL, claim_expires_at = NULL, lost_token = claim_token,
         lane = CASE WHEN is_suspect THEN 'suspect' WHEN lane = 'suspect' THEN '' ELSE lane END,
-        crashes = crashes + is_suspect::int, doubts = doubts + is_in_doubt::int,
+        crashes = lost.crashes, doubts = doubts + is_in_doubt::int,
         reason = coalesce(dead_reason, CASE WHEN is_in_doubt THEN 'in_doubt' ELSE 'worker_lost' END)
     FROM lost WHERE delivery.ctid = row_id
 ), events AS (
@@ -219,3 +235,28 @@ WITH changed AS (
 )
 INSERT INTO event (tenant_id, message_id, recipient, kind, attempt, reason)
 SELECT tenant_id, message_id, recipient, 'held', attempts + 1, $5 FROM changed
+
+-- name: expire
+-- End what waits and whose time has run out, whether or not its route could have taken it, with its event.
+-- What a lost worker may have heard meanwhile is waited for a little longer. A message that was given more
+-- time (a retried dead letter) is looked at again then.
+WITH due AS (
+    SELECT row_id, tenant_id, message_id, recipient, attempts, expires_at AS until, expires_at <= now() AS is_over,
+           CASE WHEN dead_at_expiry THEN 'dead' ELSE 'expired' END AS at_expiry
+    FROM (
+        SELECT ctid AS row_id, tenant_id, message_id, recipient, attempts FROM delivery
+        WHERE state = 'queued' AND expires_at <= now() AND (lost_token IS NULL OR expires_at <= now() - $2::interval)
+        ORDER BY expires_at LIMIT $1
+        FOR UPDATE SKIP LOCKED) AS late
+    JOIN message USING (tenant_id, message_id)
+), postponed AS (
+    UPDATE delivery SET expires_at = until FROM due WHERE delivery.ctid = row_id AND NOT is_over
+), ended AS (
+    UPDATE delivery
+    SET state = at_expiry, finished_at = now(), lost_token = NULL, reason = 'expired', last_code = NULL, last_enhanced = NULL
+    FROM due WHERE delivery.ctid = row_id AND is_over
+), events AS (
+    INSERT INTO event (tenant_id, message_id, recipient, kind, attempt, stage, reason)
+    SELECT tenant_id, message_id, recipient, at_expiry, attempts, 'queue', 'expired' FROM due WHERE is_over
+)
+SELECT count(*) FILTER (WHERE is_over) AS ended, count(*) AS seen FROM due

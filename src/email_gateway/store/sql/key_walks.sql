@@ -11,6 +11,13 @@ ON CONFLICT (tenant_id, relation) DO UPDATE
 SELECT tenant_id, relation, key_id, after_parent, after_row, moved, skipped, unreadable, finished_at
 FROM key_walk WHERE tenant_id = $1 AND relation = $2
 
+-- name: list_walks
+-- Walks that are not at their end, then those that reached it lately.
+SELECT key_walk.tenant_id, tenant.name, relation, after_parent, moved, skipped, unreadable, begun_at, finished_at
+FROM key_walk JOIN tenant USING (tenant_id)
+WHERE finished_at IS NULL OR finished_at > now() - $1::interval
+ORDER BY finished_at IS NOT NULL, begun_at DESC, tenant.name, relation LIMIT $2
+
 -- name: advance_walk
 -- One batch more, in the transaction that wrote it; no row when another command has moved the walk.
 UPDATE key_walk SET after_parent = $6, after_row = $7, moved = moved + $8, skipped = skipped + $9,
@@ -39,26 +46,72 @@ SELECT count(*) AS count FROM event WHERE tenant_id = $1 AND message_id >= $2
 -- The same of the development inbox.
 SELECT count(*) AS count FROM inbox_mail WHERE tenant_id = $1 AND inbox_id > $2
 
+-- name: measure_message
+-- Where a walk stands among the tenant's rows: the first and the last, and how many are behind it and before
+-- it, of each at most so many, since what grows is not counted to its end. The order has the primary key
+-- walked: without it the planner may look for rows that lie at the end of the table from its beginning.
+SELECT (SELECT message_id FROM message WHERE tenant_id = $1 ORDER BY message_id LIMIT 1) AS first,
+       (SELECT message_id FROM message WHERE tenant_id = $1 ORDER BY message_id DESC LIMIT 1) AS last,
+       (SELECT count(*) FROM (SELECT FROM message WHERE tenant_id = $1 AND message_id <= $2
+                             ORDER BY message_id DESC LIMIT $3) AS counted) AS behind,
+       (SELECT count(*) FROM (SELECT FROM message WHERE tenant_id = $1 AND message_id > $2
+                             ORDER BY message_id LIMIT $3) AS counted) AS ahead
+
+-- name: measure_attachment
+-- The same of attachments.
+SELECT (SELECT message_id FROM attachment WHERE tenant_id = $1 ORDER BY message_id LIMIT 1) AS first,
+       (SELECT message_id FROM attachment WHERE tenant_id = $1 ORDER BY message_id DESC LIMIT 1) AS last,
+       (SELECT count(*) FROM (SELECT FROM attachment WHERE tenant_id = $1 AND message_id <= $2
+                             ORDER BY message_id DESC LIMIT $3) AS counted) AS behind,
+       (SELECT count(*) FROM (SELECT FROM attachment WHERE tenant_id = $1 AND message_id > $2
+                             ORDER BY message_id LIMIT $3) AS counted) AS ahead
+
+-- name: measure_event
+-- The same of events.
+SELECT (SELECT message_id FROM event WHERE tenant_id = $1 ORDER BY message_id LIMIT 1) AS first,
+       (SELECT message_id FROM event WHERE tenant_id = $1 ORDER BY message_id DESC LIMIT 1) AS last,
+       (SELECT count(*) FROM (SELECT FROM event WHERE tenant_id = $1 AND message_id <= $2
+                             ORDER BY message_id DESC LIMIT $3) AS counted) AS behind,
+       (SELECT count(*) FROM (SELECT FROM event WHERE tenant_id = $1 AND message_id > $2
+                             ORDER BY message_id LIMIT $3) AS counted) AS ahead
+
+-- name: measure_inbox_mail
+-- The same of the development inbox.
+SELECT (SELECT inbox_id FROM inbox_mail WHERE tenant_id = $1 ORDER BY inbox_id LIMIT 1) AS first,
+       (SELECT inbox_id FROM inbox_mail WHERE tenant_id = $1 ORDER BY inbox_id DESC LIMIT 1) AS last,
+       (SELECT count(*) FROM (SELECT FROM inbox_mail WHERE tenant_id = $1 AND inbox_id <= $2
+                             ORDER BY inbox_id DESC LIMIT $3) AS counted) AS behind,
+       (SELECT count(*) FROM (SELECT FROM inbox_mail WHERE tenant_id = $1 AND inbox_id > $2
+                             ORDER BY inbox_id LIMIT $3) AS counted) AS ahead
+
 -- name: page_message
 -- The next rows in the order of the primary key: at most so many, and none after that with which the
 -- values reach so many bytes. So there is one at least, and the walk goes on.
-SELECT message_id, message_id, xmin, sealed_content, sealed_tax_id
-FROM (SELECT message_id, xmin, sealed_content, sealed_tax_id, sum(octet_length(sealed_content)) OVER running AS bytes
-      FROM message
-      WHERE tenant_id = $1 AND message_id >= $2 AND (message_id, message_id) > ($2::uuid, $3::uuid)
+SELECT message_id, message_id, xmin,
+       CASE WHEN is_in_pieces(sealed_content) THEN whole_value($1, message_id, message_id, sealed_content)
+            ELSE sealed_content END, sealed_tax_id, sealed_summary
+FROM (SELECT message_id, xmin, sealed_content, sealed_tax_id, sealed_summary, bytes, sum(bytes) OVER running AS until
+      FROM (SELECT message_id, xmin, sealed_content, sealed_tax_id, sealed_summary,
+                   CASE WHEN is_in_pieces(sealed_content) THEN size ELSE octet_length(sealed_content) END AS bytes
+            FROM message
+            WHERE tenant_id = $1 AND message_id >= $2 AND (message_id, message_id) > ($2::uuid, $3::uuid)) AS next
       WINDOW running AS (ORDER BY message_id ROWS UNBOUNDED PRECEDING)
       ORDER BY message_id LIMIT $4) AS page
-WHERE bytes - octet_length(sealed_content) < $5::bigint ORDER BY message_id
+WHERE until - bytes < $5::bigint ORDER BY message_id
 
 -- name: page_attachment
 -- The same of attachments, in the order of their messages.
-SELECT message_id, attachment_id, xmin, sealed_content
-FROM (SELECT message_id, attachment_id, xmin, sealed_content, sum(octet_length(sealed_content)) OVER running AS bytes
-      FROM attachment
-      WHERE tenant_id = $1 AND message_id >= $2 AND (message_id, attachment_id) > ($2::uuid, $3::uuid)
+SELECT message_id, attachment_id, xmin,
+       CASE WHEN is_in_pieces(sealed_content) THEN whole_value($1, message_id, attachment_id, sealed_content)
+            ELSE sealed_content END
+FROM (SELECT message_id, attachment_id, xmin, sealed_content, bytes, sum(bytes) OVER running AS until
+      FROM (SELECT message_id, attachment_id, xmin, sealed_content,
+                   CASE WHEN is_in_pieces(sealed_content) THEN size ELSE octet_length(sealed_content) END AS bytes
+            FROM attachment
+            WHERE tenant_id = $1 AND message_id >= $2 AND (message_id, attachment_id) > ($2::uuid, $3::uuid)) AS next
       WINDOW running AS (ORDER BY message_id, attachment_id ROWS UNBOUNDED PRECEDING)
       ORDER BY message_id, attachment_id LIMIT $4) AS page
-WHERE bytes - octet_length(sealed_content) < $5::bigint ORDER BY message_id, attachment_id
+WHERE until - bytes < $5::bigint ORDER BY message_id, attachment_id
 
 -- name: page_event
 -- The same of events. A reply is short, but is measured all the same.
@@ -82,16 +135,21 @@ WHERE bytes - octet_length(sealed_raw) < $5::bigint ORDER BY inbox_id
 
 -- name: replace_message
 -- Put values in the place of those that were read. xmin is the transaction that wrote a row: one that
--- was changed meanwhile has another, and stays as it is.
+-- was changed meanwhile has another, and stays as it is. A value that was in pieces becomes whole.
 -- A function in FROM is spooled, above work_mem into a file; one in a SELECT list hands out row by row.
 WITH replaced AS (
     UPDATE message SET sealed_content = coalesce(fresh.content, sealed_content),
-                       sealed_tax_id = coalesce(fresh.tax_id, sealed_tax_id)
+                       sealed_tax_id = coalesce(fresh.tax_id, sealed_tax_id),
+                       sealed_summary = coalesce(fresh.summary, sealed_summary)
     FROM (SELECT unnest($2::uuid[]) AS parent_id, unnest($3::uuid[]) AS row_id, unnest($4::xid[]) AS version,
-                 unnest($5::bytea[]) AS content, unnest($6::bytea[]) AS tax_id) AS fresh
+                 unnest($5::bytea[]) AS content, unnest($6::bytea[]) AS tax_id, unnest($7::bytea[]) AS summary) AS fresh
     WHERE tenant_id = $1 AND message_id = parent_id AND message_id = row_id AND message.xmin = version
-      AND num_nonnulls(fresh.content, fresh.tax_id) > 0
-    RETURNING num_nonnulls(fresh.content, fresh.tax_id) AS number
+      AND num_nonnulls(fresh.content, fresh.tax_id, fresh.summary) > 0
+    RETURNING num_nonnulls(fresh.content, fresh.tax_id, fresh.summary) AS number,
+              CASE WHEN octet_length(fresh.content) > 262144 THEN row_id END AS joined
+), dropped AS (
+    DELETE FROM sealed_piece USING replaced
+    WHERE sealed_piece.tenant_id = $1 AND sealed_piece.message_id = joined AND sealed_piece.row_id = joined
 )
 SELECT coalesce(sum(number), 0) AS number FROM replaced
 
@@ -103,7 +161,10 @@ WITH replaced AS (
                  unnest($5::bytea[]) AS value) AS fresh
     WHERE tenant_id = $1 AND message_id = parent_id AND attachment_id = row_id AND attachment.xmin = version
       AND fresh.value IS NOT NULL
-    RETURNING 1
+    RETURNING parent_id, CASE WHEN octet_length(fresh.value) > 262144 THEN row_id END AS joined
+), dropped AS (
+    DELETE FROM sealed_piece USING replaced
+    WHERE sealed_piece.tenant_id = $1 AND sealed_piece.message_id = parent_id AND sealed_piece.row_id = joined
 )
 SELECT count(*) AS number FROM replaced
 

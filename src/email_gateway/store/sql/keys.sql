@@ -10,6 +10,10 @@ SELECT pg_advisory_xact_lock(6373914, 3)
 -- Makers of keys hold it together, so they wait for a change of root and not for each other.
 SELECT pg_advisory_xact_lock_shared(6373914, 2)
 
+-- name: only_look
+-- Everything that is read in this transaction is as it stood at one moment, and nothing can be written.
+SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY
+
 -- name: list_roots
 -- Every root key the database has known, oldest first.
 SELECT root_id, key_version_id, salt_version_id, state, canary, created_at, activated_at, retired_at, retiring_at,

@@ -29,13 +29,13 @@ DELETE FROM idempotency WHERE ctid = ANY (ARRAY(
 -- Everything a group of requests brings, in one statement: messages, deliveries, blind indexes,
 -- first events. Arrays instead of rows: one round trip and one plan whatever the size of the group.
 WITH messages AS (
-    INSERT INTO message (tenant_id, message_id, sealed_content, sealed_tax_id, size, sender_domain,
+    INSERT INTO message (tenant_id, message_id, sealed_content, sealed_tax_id, sealed_summary, size, sender_domain,
                          delivery_count, attachment_count, on_doubt, expires_at, dead_at_expiry)
-    SELECT tenant_id, message_id, sealed_content, sealed_tax_id, size, sender_domain,
+    SELECT tenant_id, message_id, sealed_content, sealed_tax_id, sealed_summary, size, sender_domain,
            delivery_count, attachment_count, on_doubt, now() + lifetime, dead_at_expiry
-    FROM unnest($1::uuid[], $2::uuid[], $3::bytea[], $4::bytea[], $5::int[], $6::text[], $7::smallint[],
+    FROM unnest($1::uuid[], $2::uuid[], $3::bytea[], $4::bytea[], $23::bytea[], $5::int[], $6::text[], $7::smallint[],
                 $8::smallint[], $9::text[], $10::interval[], $11::boolean[])
-         AS fresh (tenant_id, message_id, sealed_content, sealed_tax_id, size, sender_domain,
+         AS fresh (tenant_id, message_id, sealed_content, sealed_tax_id, sealed_summary, size, sender_domain,
                    delivery_count, attachment_count, on_doubt, lifetime, dead_at_expiry)
 ), events AS (
     INSERT INTO event (tenant_id, message_id, kind)
@@ -46,10 +46,10 @@ WITH messages AS (
     FROM unnest($17::uuid[], $18::uuid[], $19::text[], $20::bytea[], $21::bytea[])
          AS fresh (tenant_id, message_id, field, index_key_id, value)
 )
-INSERT INTO delivery (tenant_id, message_id, recipient, domain, priority)
-SELECT tenant_id, message_id, recipient, domain, priority
-FROM unnest($12::uuid[], $13::uuid[], $14::smallint[], $15::text[], $16::smallint[])
-     AS fresh (tenant_id, message_id, recipient, domain, priority)
+INSERT INTO delivery (tenant_id, message_id, recipient, domain, priority, expires_at)
+SELECT tenant_id, message_id, recipient, domain, priority, now() + lifetime
+FROM unnest($12::uuid[], $13::uuid[], $14::smallint[], $15::text[], $16::smallint[], $22::interval[])
+     AS fresh (tenant_id, message_id, recipient, domain, priority, lifetime)
 
 -- name: add_tags
 -- Tags stand in clear, for filters and statistics; the documentation says so.
@@ -64,24 +64,28 @@ SELECT tenant_id, message_id, position, attachment_id, sealed_content, size
 FROM unnest($1::uuid[], $2::uuid[], $3::smallint[], $4::uuid[], $5::bytea[], $6::int[])
      AS fresh (tenant_id, message_id, position, attachment_id, sealed_content, size)
 
+-- name: await_disk
+-- Commits something, so that everything written to the log before it is on the disk, whoever wrote it.
+SELECT pg_logical_emit_message(true, 'email_gateway', '')
+
 -- name: find_messages
--- The messages of these ids, for one tenant.
+-- The messages of these ids, for one tenant; of a large one the summary instead of the content.
 SELECT tenant_id, message_id, created_at, expires_at, sender_domain, size, attachment_count,
-       CASE WHEN octet_length(sealed_content) <= $3 THEN sealed_content END AS sealed_content, sealed_tax_id
+       CASE WHEN sealed_summary IS NULL THEN sealed_content END AS sealed_content, sealed_summary, sealed_tax_id
 FROM message WHERE tenant_id = $1 AND message_id = ANY ($2::uuid[])
 ORDER BY message_id DESC
 
 -- name: list_messages_after
--- One page towards older messages; ids are ordered by time. Large contents stay behind.
+-- One page towards older messages; ids are ordered by time. Of large ones come summaries.
 SELECT tenant_id, message_id, created_at, expires_at, sender_domain, size, attachment_count,
-       CASE WHEN octet_length(sealed_content) <= $4 THEN sealed_content END AS sealed_content, sealed_tax_id
+       CASE WHEN sealed_summary IS NULL THEN sealed_content END AS sealed_content, sealed_summary, sealed_tax_id
 FROM message WHERE tenant_id = $1 AND ($2::uuid IS NULL OR message_id < $2)
 ORDER BY message_id DESC LIMIT $3
 
 -- name: list_messages_before
 -- One page towards newer messages; the caller turns it round.
 SELECT tenant_id, message_id, created_at, expires_at, sender_domain, size, attachment_count,
-       CASE WHEN octet_length(sealed_content) <= $4 THEN sealed_content END AS sealed_content, sealed_tax_id
+       CASE WHEN sealed_summary IS NULL THEN sealed_content END AS sealed_content, sealed_summary, sealed_tax_id
 FROM message WHERE tenant_id = $1 AND message_id > $2
 ORDER BY message_id ASC LIMIT $3
 
@@ -117,10 +121,14 @@ FROM event WHERE tenant_id = $1 AND message_id = $2
 ORDER BY at, event_id
 
 -- name: get_sealed_content
--- A content that was too large to come with its claim.
-SELECT sealed_content FROM message WHERE tenant_id = $1 AND message_id = $2
+-- The content of one message, whatever its size.
+SELECT CASE WHEN is_in_pieces(sealed_content) THEN whole_value(tenant_id, message_id, message_id, sealed_content)
+            ELSE sealed_content END AS sealed_content
+FROM message WHERE tenant_id = $1 AND message_id = $2
 
 -- name: list_sealed_attachments
 -- A message's attachments in their order.
-SELECT attachment_id, sealed_content FROM attachment
-WHERE tenant_id = $1 AND message_id = $2 ORDER BY position
+SELECT attachment_id,
+       CASE WHEN is_in_pieces(sealed_content) THEN whole_value(tenant_id, message_id, attachment_id, sealed_content)
+            ELSE sealed_content END AS sealed_content
+FROM attachment WHERE tenant_id = $1 AND message_id = $2 ORDER BY position

@@ -1,9 +1,11 @@
 -- name: list_pace
--- What is known of a route and the lanes within it; an open one has no row.
+-- What is known of a route and the lanes within it; an open one has no row. A hold by hand may stand for every
+-- route, and comes last: it outweighs what replies say.
 SELECT lane, state, held_by, stage, reason, code, enhanced, since, rate, probes, probe_at,
        extract(epoch FROM now() - slowed_at)::float8 AS slowed_for,
-       coalesce(probe_at <= now(), false) AS is_probe_due
-FROM pace WHERE route = $1
+       coalesce(probe_at <= now(), false) AS is_probe_due, route, actor, note
+FROM pace WHERE route IN ($1, '*')
+ORDER BY held_by IS NOT DISTINCT FROM 'operator'
 
 -- name: count_workers
 -- The processes that share a rate where nothing else counts for all of them.
@@ -26,10 +28,6 @@ UPDATE pace SET probe_at = now() + $3::interval
 WHERE route = $1 AND lane = $2 AND held_by = 'replies' AND probe_at <= now()
 RETURNING lane
 
--- name: probe_now
--- Try every lane that replies hold, at once: something has changed.
-UPDATE pace SET probe_at = now(), probes = 0 WHERE route = $1 AND held_by = 'replies'
-
 -- name: open
 -- A probe went well: as fast as it goes, or as fast as it was when the server last refused.
 WITH slowed AS (
@@ -39,7 +37,7 @@ WITH slowed AS (
 DELETE FROM pace WHERE route = $1 AND lane = $2 AND held_by = 'replies' AND rate IS NULL
 
 -- name: slow
--- The server refused to take mail so fast. An attempt that began before the last refusal says nothing new
+-- The server refused to take mail so fast. An attempt that had not heard of the last refusal says nothing new
 -- about when, and only the more about how much: of what several processes saw at once the most counts.
 INSERT INTO pace AS known (route, lane, state, stage, reason, code, enhanced, rate, slowed_at)
 VALUES ($1, $2, 'slowed', $3, $4, $5, $6, $7, now())

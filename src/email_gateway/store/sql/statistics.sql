@@ -1,9 +1,37 @@
 -- name: list_counts
--- Deliveries by state for every tenant, with what contract C2 says must be zero.
+-- Deliveries by state for every tenant, with what contract C2 says must be zero: by the running totals.
 SELECT tenant.tenant_id, tenant.name, accepted, queued, sending, delivered, kept, bounced, expired, suppressed, cancelled,
        dead, difference
-FROM conservation JOIN tenant USING (tenant_id)
+FROM running_conservation JOIN tenant USING (tenant_id)
 ORDER BY accepted DESC, tenant.name
+
+-- name: list_recounts
+-- Tenants whose running totals are not what a walk over messages and deliveries finds: by how much they are off.
+-- One statement, so that both are of the same instant.
+SELECT tenant.name, sum(abs(running.amount - walked.amount))::bigint AS off_by
+FROM running_conservation JOIN conservation USING (tenant_id) JOIN tenant USING (tenant_id)
+CROSS JOIN LATERAL unnest(
+    ARRAY[running_conservation.accepted, running_conservation.queued, running_conservation.sending,
+          running_conservation.delivered, running_conservation.kept, running_conservation.bounced,
+          running_conservation.expired, running_conservation.suppressed, running_conservation.cancelled,
+          running_conservation.dead]) WITH ORDINALITY AS running (amount, place)
+JOIN LATERAL unnest(
+    ARRAY[conservation.accepted, conservation.queued, conservation.sending, conservation.delivered, conservation.kept,
+          conservation.bounced, conservation.expired, conservation.suppressed, conservation.cancelled,
+          conservation.dead]) WITH ORDINALITY AS walked (amount, place) USING (place)
+GROUP BY tenant.name HAVING sum(abs(running.amount - walked.amount)) > 0
+ORDER BY tenant.name
+
+-- name: fold_tallies
+-- Fold differences into the running totals, in one order so that two workers meet without a deadlock; rows
+-- that another one is folding are passed over.
+WITH taken AS (
+    DELETE FROM tally WHERE ctid = ANY (ARRAY(SELECT ctid FROM tally LIMIT $1 FOR UPDATE SKIP LOCKED))
+    RETURNING tenant_id, state, amount
+)
+INSERT INTO running_total AS held (tenant_id, state, amount)
+SELECT tenant_id, state, sum(amount) FROM taken GROUP BY tenant_id, state ORDER BY tenant_id, state
+ON CONFLICT (tenant_id, state) DO UPDATE SET amount = held.amount + excluded.amount
 
 -- name: list_minutes
 -- What happened in each minute of the last hour, oldest first, idle minutes included.
@@ -28,7 +56,7 @@ ORDER BY hour.minute
 -- name: list_recent
 -- One page of messages of all tenants (or of one), newest first, with the states of their deliveries.
 -- Per tenant the primary key gives the newest ids; a state is looked for among $5 of them only,
--- and contents and deliveries are read for the rows that are shown. Large contents stay behind.
+-- and contents and deliveries are read for the rows that are shown. Of large ones come summaries.
 WITH page AS (
     SELECT found.tenant_id, tenant.name, found.message_id
     FROM tenant CROSS JOIN LATERAL (
@@ -50,7 +78,7 @@ WITH page AS (
 )
 SELECT page.tenant_id, page.name, page.message_id, message.created_at, message.sender_domain, message.size,
        message.attachment_count,
-       CASE WHEN octet_length(message.sealed_content) <= $6 THEN message.sealed_content END AS sealed_content,
+       CASE WHEN message.sealed_summary IS NULL THEN message.sealed_content END AS sealed_content, message.sealed_summary,
        deliveries.states
 FROM page JOIN message USING (tenant_id, message_id)
 CROSS JOIN LATERAL (

@@ -1,4 +1,4 @@
-"""`email-gateway aws`: what an operator takes to AWS."""
+"""`email-gateway aws rotation-zip`: the rotation function, packed for Lambda."""
 
 import hashlib
 import io
@@ -13,12 +13,7 @@ from email_gateway.cli.exits import CommandFailed
 from email_gateway.cli.options import AsJson, examples
 from email_gateway.cli.printing import print_json, say
 
-app = typer.Typer(
-    add_completion=False,
-    rich_markup_mode="markdown",
-    no_args_is_help=True,
-    help="Prepare what runs in AWS.",
-)
+app = typer.Typer()
 
 ROTATION_HANDLER = "email_gateway.aws.rotation.handler"
 PACKAGE = "email_gateway"
@@ -29,12 +24,7 @@ NEXT_STEP = """\
 next:  aws lambda create-function --function-name email-gateway-rotation --zip-file fileb://{path} \\
          --handler {handler} --runtime python3.12 --timeout 90 \\
          --environment Variables={{GATEWAY_URL=https://mail.example.com}} --role ROLE_ARN
-       (python3.12 or newer; permissions and the rest: docs/rotation.md)"""
-
-
-@app.callback()
-def describe() -> None:
-    """Prepare what runs in AWS."""
+       (python3.12 or newer; permissions: `email-gateway aws policy rotation`; the rest: docs/rotation.md)"""
 
 
 @app.command(

@@ -1,0 +1,31 @@
+"""Options by which the operator's commands name mail: a domain, a tenant, a reason for the audit."""
+
+from typing import Annotated
+from uuid import UUID
+
+import typer
+
+from email_gateway.cli.tenants import get_tenant
+from email_gateway.store.database import Queries
+
+MIN_REASON, MAX_REASON = 3, 200
+
+
+def check_reason(text: str | None) -> str | None:
+    """Refuse a reason that says nothing, or too much."""
+    if text is not None and not MIN_REASON <= len(text.strip()) <= MAX_REASON:
+        raise typer.BadParameter(f"say why in {MIN_REASON} to {MAX_REASON} characters; nothing personal")
+    return text.strip() if text else text
+
+
+Reason = Annotated[
+    str, typer.Option(help="Why, for the audit and for whoever looks next; nothing personal.", callback=check_reason)
+]
+
+
+async def find_tenant_id(db: Queries, text: str) -> UUID:
+    """Return a tenant's id, from its id or its name; raises CommandFailed for an unknown name."""
+    try:
+        return UUID(text)
+    except ValueError:
+        return (await get_tenant(db, text)).tenant_id
