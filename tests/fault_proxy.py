@@ -75,8 +75,8 @@ class FaultProxy:
     a number, answers wait until so many requests are under way at once; `have_met` tells whether
     they were.
 
-    `answers` stand in for what the emulator cannot do, by action: each takes the request and returns status
-    and body. `after` is told every action that has been done, before its caller is.
+    `answers` stand in for what the emulator cannot do, by action (by "GET /path" where a service has paths): each
+    takes the request and returns status and body. `after` is told every action that has been done, before its caller is.
     """
 
     def __init__(self, upstream: str) -> None:
@@ -127,6 +127,11 @@ class _Handler(BaseHTTPRequestHandler):
 
     def date_time_string(self, timestamp: float | None = None) -> str:
         return super().date_time_string((timestamp or time.time()) + self.proxy.clock_ahead)
+
+    def do_GET(self) -> None:
+        answer = self.proxy.answers.get(f"GET {self.path}")
+        status, body = answer({}) if answer else (404, {})
+        self._send(status, json.dumps(body).encode(), "application/json")
 
     def do_POST(self) -> None:
         announced = int(self.headers.get("Content-Length", 0))

@@ -54,10 +54,11 @@ class AwsClients:
         session = boto3.session.Session(region_name=subject.aws_region)
         return cls(session, subject.settings.aws_endpoint_url, limits)
 
-    def client(self, service: str) -> Any:
+    def client(self, service: str, region: str | None = None) -> Any:
+        """Return a client in this region, or in the one of the secrets."""
         # mypy knows the one service whose types are installed; the others are asked one question each.
         make: Any = self.session.client
-        return make(service, endpoint_url=self.endpoint_url, config=self.limits)
+        return make(service, region, endpoint_url=self.endpoint_url, config=self.limits)
 
 
 async def check_credentials(clients: AwsClients, subject: Subject) -> list[Finding]:

@@ -34,7 +34,7 @@ async def examine(subject: Subject, trust: ssl.SSLContext | None = None) -> Repo
         _bounded("kms key", subject.bound, _check_keys(subject, values)),
         _bounded("postgresql", subject.bound, check_database(subject, url, values)),
         _bounded("redis", subject.bound, _alone(check_redis(subject, redis_url, values))),
-        _bounded("smarthost", subject.bound, _alone(check_smarthost(subject, smtp_url, values, trust))),
+        _bounded("smarthost", subject.bound, check_smarthost(subject, smtp_url, values, trust)),
     )
     findings = [*_judge_settings(subject), *aws, *values.findings, *keys, *database, *redis, *smarthost]
     if subject.is_production:

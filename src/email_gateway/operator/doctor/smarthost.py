@@ -1,5 +1,6 @@
 """The smarthost: connect, encrypt, log in, read what it can, and say goodbye; nothing is sent."""
 
+import asyncio
 import ssl
 import time
 from datetime import timedelta
@@ -10,6 +11,7 @@ from email_gateway.delivery.smtp import ConversationFailed, SmtpConnection
 from email_gateway.delivery.target import SmtpTarget, Timeouts, Tls, parse_smtp_url
 from email_gateway.operator.doctor.findings import Finding, broken, ok, skipped, warning
 from email_gateway.operator.doctor.secret_values import Values
+from email_gateway.operator.doctor.ses import check_ses, find_region
 from email_gateway.operator.doctor.subject import Subject
 from email_gateway.secrets import SecretName
 
@@ -24,8 +26,17 @@ MEANS = {
 }
 
 
-async def check_smarthost(subject: Subject, url: str | None, values: Values, trust: ssl.SSLContext | None) -> Finding:
-    """Open a connection as the worker does, and close it. `trust` replaces the system's authorities."""
+async def check_smarthost(
+    subject: Subject, url: str | None, values: Values, trust: ssl.SSLContext | None
+) -> list[Finding]:
+    """Look at the smarthost, and at the account of SES where it is SES. `trust` replaces the system's authorities."""
+    if url is None or subject.settings.transport != "smtp" or (region := find_region(parse_smtp_url(url).host)) is None:
+        return [await _look(subject, url, values, trust)]
+    return list(await asyncio.gather(_look(subject, url, values, trust), check_ses(subject, region)))
+
+
+async def _look(subject: Subject, url: str | None, values: Values, trust: ssl.SSLContext | None) -> Finding:
+    """Open a connection as the worker does, and close it."""
     if subject.settings.transport != "smtp":
         kept = "kept" if subject.settings.is_deployed else "kept and shown"
         return ok("smarthost", f"none: TRANSPORT is {subject.settings.transport}, mail is {kept}")
