@@ -58,8 +58,8 @@ def sink(count: int) -> Iterator[tuple[int, subprocess.Popen[bytes]]]:
 
 
 @contextlib.contextmanager
-def postfix(sink_port: int) -> Iterator[int]:
-    """Run Postfix as root in a directory of its own; yield the port of its smtpd."""
+def postfix(sink_port: int) -> Iterator[tuple[int, int]]:
+    """Run Postfix as root in a directory of its own; yield the port of its smtpd, and the process id of its master."""
     port = free_port()
     home = Path(tempfile.mkdtemp(prefix="email-gateway-postfix-"))
     home.chmod(0o755)
@@ -75,7 +75,7 @@ def postfix(sink_port: int) -> Iterator[int]:
     subprocess.run([*run, "start"], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         time.sleep(1)
-        yield port
+        yield port, int((home / "queue/pid/master.pid").read_text())
     finally:
         subprocess.run([*run, "stop"], check=False, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         shutil.rmtree(home, ignore_errors=True)
@@ -92,18 +92,23 @@ def _service(line: str, port: int) -> str:
     return " ".join(fields)
 
 
+def send(count: int, port: int) -> None:
+    """Send `count` messages from smtp-source, until the last was accepted."""
+    subprocess.run(
+        ["smtp-source", "-s", str(SESSIONS), "-m", str(count), "-l", str(MESSAGE_BYTES), "-d",
+         "-f", "billing@example.com", "-t", "person@example.net", f"127.0.0.1:{port}"],
+        check=True,
+    )  # fmt: skip
+
+
 def send_through_postfix(count: int) -> tuple[float, float]:
     """Send `count` messages from smtp-source through Postfix to smtp-sink.
 
     Returns the seconds until the last was accepted and until the last was delivered.
     """
-    with sink(count) as (sink_port, receiver), postfix(sink_port) as port:
+    with sink(count) as (sink_port, receiver), postfix(sink_port) as (port, _):
         started = time.perf_counter()
-        subprocess.run(
-            ["smtp-source", "-s", str(SESSIONS), "-m", str(count), "-l", str(MESSAGE_BYTES), "-d",
-             "-f", "billing@example.com", "-t", "person@example.net", f"127.0.0.1:{port}"],
-            check=True,
-        )  # fmt: skip
+        send(count, port)
         accepted = time.perf_counter() - started
         receiver.wait(timeout=300)
         return accepted, time.perf_counter() - started
