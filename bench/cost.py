@@ -97,8 +97,11 @@ def _per_mail(took: dict[str, float]) -> dict[str, float]:
 
 def spent_by(pid: int) -> float:
     """Return the processor seconds of a process and of all its children, ended ones too."""
-    # proc_pid_stat(5): after the name stand utime, stime, cutime and cstime as fields 12 to 15, in ticks.
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()
+    try:
+        # proc_pid_stat(5): after the name stand utime, stime, cutime and cstime as fields 12 to 15, in ticks.
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()
+        children = [each.read_text().split() for each in Path(f"/proc/{pid}/task").glob("*/children")]
+    except OSError:
+        return 0.0  # it has just ended: its parent has it
     own = sum(int(each) for each in fields[11:15]) / TICK
-    threads = Path(f"/proc/{pid}/task").glob("*/children")
-    return own + sum(spent_by(int(child)) for thread in threads for child in thread.read_text().split())
+    return own + sum(spent_by(int(child)) for each in children for child in each)

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 
@@ -14,7 +14,7 @@ from email_gateway.observe.emf import EmbeddedMetrics, emitting
 from email_gateway.observe.serving import serving_metrics
 from email_gateway.secrets import SecretName, SecretsService
 from email_gateway.settings import Settings
-from email_gateway.store.connecting import MakePassword, Renew
+from email_gateway.store.connecting import BY_INDEX, SESSION, MakePassword, Renew
 from email_gateway.store.database import Database
 from email_gateway.store.failures import naming
 from email_gateway.store.instances import Identity
@@ -28,6 +28,8 @@ log = get_logger(__name__)
 DATABASE_PATIENCE = timedelta(seconds=15)
 EMBEDDED = "the embedded server"
 RETRY_EVERY = timedelta(seconds=0.5)
+# How the statements of each process are planned; the API also reads lists and sums.
+SESSIONS = {"api": SESSION, "worker": BY_INDEX}
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +55,9 @@ async def open_foundation(settings: Settings, process: str) -> AsyncIterator[Fou
         log.warning(warning)
     secrets = await SecretsService.start(settings)
     try:
-        db = await connect(get_database_source(settings, secrets), renew=lambda: renewed_urls(secrets))
+        db = await connect(
+            get_database_source(settings, secrets), renew=lambda: renewed_urls(secrets), session=SESSIONS[process]
+        )
         secrets.subscribe(lambda changed: follow_database_url(db, secrets, changed))
         try:
             await require_current(db)
@@ -153,14 +157,20 @@ async def follow_database_url(db: Database, secrets: SecretsService, changed: fr
 
 
 async def connect(
-    source: DatabaseSource, *, patience: timedelta = DATABASE_PATIENCE, renew: Renew | None = None
+    source: DatabaseSource,
+    *,
+    patience: timedelta = DATABASE_PATIENCE,
+    renew: Renew | None = None,
+    session: Mapping[str, str] = SESSION,
 ) -> Database:
     """Connect to the database, waiting while it starts or recovers; then raises DatabaseUnavailable."""
     deadline = time.monotonic() + patience.total_seconds()
     while True:
         try:
             with naming(source.name):
-                return await Database.connect(source.url, renew=renew, make_password=source.make_password)
+                return await Database.connect(
+                    source.url, renew=renew, make_password=source.make_password, session=session
+                )
         except DatabaseUnavailable as error:
             if time.monotonic() >= deadline:
                 raise

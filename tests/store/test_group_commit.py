@@ -1,6 +1,7 @@
 """Grouping is pure: what is queued together is committed together, and no member pays for another."""
 
 import asyncio
+from datetime import timedelta
 
 import pytest
 
@@ -42,6 +43,19 @@ async def test_members_that_wait_for_a_commit_share_the_next_one() -> None:
     await asyncio.sleep(0)
     recorder.open.set()
     assert await asyncio.gather(*waiting) == [2, 4, 6, 8]
+    assert recorder.groups == [[1], [2, 3, 4]]
+
+
+async def test_groups_that_are_dear_begin_apart_and_the_first_at_once() -> None:
+    recorder = Recorder()
+    group = GroupCommit(recorder.commit, weigh=lambda _: 1, max_weight=100, apart=timedelta(seconds=0.5))
+    await group.submit(1)
+    waiting = []
+    for member in (2, 3, 4):
+        waiting.append(asyncio.create_task(group.submit(member)))
+        for _ in range(5):  # a writer that did not wait would have taken it
+            await asyncio.sleep(0)
+    await asyncio.gather(*waiting)
     assert recorder.groups == [[1], [2, 3, 4]]
 
 

@@ -21,6 +21,7 @@ from email_gateway.vault.keyring import Keyring
 log = get_logger(__name__)
 
 MAX_GROUP = 500
+APART = timedelta(milliseconds=10)  # a worker that is killed within it leaves doubts, so not much longer
 FIRST_PAUSE = timedelta(seconds=0.1)
 LONGEST_PAUSE = timedelta(seconds=2)
 
@@ -39,7 +40,7 @@ class Recorder:
         self._db = db
         self._keyring = keyring
         self._max_doubts = max_doubts
-        self._group = GroupCommit[list[Result], Written](self._commit, weigh=len, max_weight=MAX_GROUP)
+        self._group = GroupCommit[list[Result], Written](self._commit, weigh=len, max_weight=MAX_GROUP, apart=APART)
 
     async def record(self, claims: Claims, outcomes: Sequence[Outcome]) -> None:
         """Store what an attempt came to, for each of its recipients; returns once it is written.

@@ -27,6 +27,9 @@ LIST_LANES_EVERY = timedelta(seconds=1)
 BATCH = 200
 POLL_EVERY = timedelta(milliseconds=60)  # NOTIFY takes a database-wide lock at commit
 AFTER_OUTAGE = timedelta(seconds=1)
+# A statement costs PostgreSQL as much as what it does to forty deliveries: with mail flowing each takes some.
+CLAIMS_APART = timedelta(milliseconds=20)
+PHASES_APART = timedelta(milliseconds=5)  # a conversation waits for it
 
 # What to take now: given the room there is and the lanes in which something is queued.
 Choose = Callable[[int, Iterable[str]], Turns]
@@ -63,7 +66,9 @@ class Queue:
         self._lanes: list[str] = [COMMON_LANE]
         self._after = FIRST_TENANT
         self._has_room = asyncio.Event()
-        self._phases = GroupCommit[Reached, bool](self._commit_phases, weigh=lambda one: len(one[0]), max_weight=500)
+        self._phases = GroupCommit[Reached, bool](
+            self._commit_phases, weigh=lambda one: len(one[0]), max_weight=500, apart=PHASES_APART
+        )
         self._is_stopping = asyncio.Event()
         self._composing = Composing()
 
@@ -78,13 +83,18 @@ class Queue:
         Claims only what there is room for, and polls while the queue is empty. While the database
         is away nothing is claimed: what cannot be recorded is not sent.
         """
+        next_claim = 0.0
         while not self._is_stopping.is_set():
             room = self._capacity - len(self._held)
             if room <= 0:
                 self._has_room.clear()
                 await self._has_room.wait()
                 continue
+            if (wait := next_claim - time.monotonic()) > 0:
+                await self._pause(timedelta(seconds=wait))
+                continue
             turns = self._choose(min(room, BATCH), dict.fromkeys((COMMON_LANE, *self._lanes)))
+            next_claim = time.monotonic() + CLAIMS_APART.total_seconds()
             try:
                 taken = await self._claim(turns)
             except DatabaseUnavailable as error:

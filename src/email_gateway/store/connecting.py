@@ -6,7 +6,7 @@ Keeping the connections is left to the pool (`database`) and to the listener (`l
 import asyncio
 import ssl
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import partial
@@ -50,6 +50,17 @@ SESSION = {
     # Every statement here is short and prepared; compiling one costs more than running it.
     "jit": "off",
 }
+# For whoever runs few statements thousands of times, against tables that may grow from nothing within minutes.
+# Left to itself the planner keeps a plan that it made while they were empty, which reads them from end to end,
+# until they are analyzed. These plans are made once too, and always go by an index.
+BY_INDEX = {
+    **SESSION,
+    "plan_cache_mode": "force_generic_plan",
+    "enable_seqscan": "off",
+    "enable_bitmapscan": "off",
+    "enable_hashjoin": "off",
+    "enable_mergejoin": "off",
+}
 
 NO_AUTHORITY = (
     "PostgreSQL is to be verified, and the certificates of its authority cannot be read: put them into a file and name"
@@ -77,8 +88,8 @@ class Connector:
     """Opens connections with the URL that works now.
 
     `renew` yields URLs to try where PostgreSQL refuses the credentials: it refreshes the secret
-    first. `make_password` is asked for each connection. `watchers` are called right after the URL has
-    changed; `generation` counts the changes.
+    first. `make_password` is asked for each connection. `session` are the settings of each. `watchers` are
+    called right after the URL has changed; `generation` counts the changes.
     """
 
     def __init__(
@@ -87,6 +98,7 @@ class Connector:
         renew: Renew | None = None,
         make_password: MakePassword | None = None,
         *,
+        session: Mapping[str, str] = SESSION,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self.generation = 0
@@ -94,6 +106,7 @@ class Connector:
         self._url = url
         self._renew = renew
         self._make_password = make_password
+        self._session = session
         self._monotonic = monotonic
         self._changing = asyncio.Lock()
         self._renewal: asyncio.Task[None] | None = None
@@ -104,7 +117,7 @@ class Connector:
         """Open a connection with the URL of now; raises as `open_connection`."""
         generation = self.generation
         try:
-            connection = await open_connection(self._url, self._make_password)
+            connection = await open_connection(self._url, self._make_password, self._session)
         except DatabaseRefused as refused:
             # One that was begun before the URL changed says nothing of the new URL.
             if refuses_credentials(refused) and generation == self.generation:
@@ -204,8 +217,10 @@ class Connector:
                 await candidates.aclose()
 
 
-async def open_connection(url: str, make_password: MakePassword | None = None) -> Connection:
-    """Open a connection to a server that keeps what it acknowledges (contract C1).
+async def open_connection(
+    url: str, make_password: MakePassword | None = None, session: Mapping[str, str] = SESSION
+) -> Connection:
+    """Open a connection, with these settings, to a server that keeps what it acknowledges (contract C1).
 
     `make_password` goes before the URL's password; what it raises is passed on. Raises ConfigurationError
     when the server would not (fsync or synchronous_commit off), when this is no URL, or when the certificates
@@ -220,7 +235,7 @@ async def open_connection(url: str, make_password: MakePassword | None = None) -
                     password=partial(make_password, url) if make_password else None,
                     timeout=CONNECT_TIMEOUT_SECONDS,
                     command_timeout=COMMAND_TIMEOUT_SECONDS,
-                    server_settings=SESSION,
+                    server_settings=dict(session),
                     connection_class=Connection,
                 )
             except (asyncpg.ClientConfigurationError, OSError):

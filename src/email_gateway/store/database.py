@@ -1,14 +1,14 @@
 """The pool of connections, and its transactions. Only this room imports the PostgreSQL driver."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any, Protocol, Self
 
 import asyncpg
 
 from email_gateway.errors import GatewayError
-from email_gateway.store.connecting import Connection, Connector, MakePassword, Renew, explained
+from email_gateway.store.connecting import SESSION, Connection, Connector, MakePassword, Renew, explained
 from email_gateway.store.failures import translated
 from email_gateway.store.listening import listen
 
@@ -64,7 +64,13 @@ class Database:
 
     @classmethod
     async def connect(
-        cls, url: str, *, pool_size: int = 10, renew: Renew | None = None, make_password: MakePassword | None = None
+        cls,
+        url: str,
+        *,
+        pool_size: int = 10,
+        renew: Renew | None = None,
+        make_password: MakePassword | None = None,
+        session: Mapping[str, str] = SESSION,
     ) -> Self:
         """Open the pool.
 
@@ -74,12 +80,13 @@ class Database:
         found nothing, 5 s pass before the next. While no URL works, DatabaseUnavailable is raised
         (without `renew`: DatabaseRefused).
 
-        `make_password` is asked for each new connection, as RDS wants it for a login by IAM.
+        `make_password` is asked for each new connection, as RDS wants it for a login by IAM. `session` are
+        the settings of each.
 
         Raises ConfigurationError when the server would lose what it acknowledged (fsync or
         synchronous_commit off) or when the URL is refused, DatabaseUnavailable when it is away.
         """
-        connector = Connector(url, renew, make_password)
+        connector = Connector(url, renew, make_password, session=session)
         # No floor of idle connections (min_size): the pool would open them unasked, also while the
         # credentials are refused, and each is a failed login.
         pool = await asyncpg.create_pool(

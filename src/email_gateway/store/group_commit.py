@@ -1,12 +1,15 @@
 """Concurrent writes that wait for the same COMMIT share it.
 
 The writer takes what queued while the last commit ran, so an idle system answers at once and a
-busy one fills its groups. A timer that lingers for more members only added latency.
+busy one fills its groups. Where a group is dear whatever its size, groups begin a while apart:
+that too costs an idle system nothing.
 """
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
+from datetime import timedelta
 from typing import Generic, TypeVar
 
 from email_gateway.errors import DatabaseRefused, LockTimeout, Overloaded
@@ -30,10 +33,13 @@ class GroupCommit(Generic[Member, Result]):
         *,
         weigh: Callable[[Member], int],
         max_weight: int,
+        apart: timedelta = timedelta(0),
     ) -> None:
         self._commit = commit
         self._weigh = weigh
         self._max_weight = max_weight
+        self._apart = apart.total_seconds()
+        self._next_at = 0.0  # monotonic
         self._waiting: deque[tuple[Member, asyncio.Future[Result]]] = deque()
         self._writer: asyncio.Task[None] | None = None
         self.committed = 0  # groups, so that others can tell whether it is at work
@@ -61,6 +67,9 @@ class GroupCommit(Generic[Member, Result]):
     async def _write(self) -> None:
         try:
             while self._waiting:
+                if (wait := self._next_at - time.monotonic()) > 0:
+                    await asyncio.sleep(wait)
+                self._next_at = time.monotonic() + self._apart
                 group = self._next_group()
                 results = await self._commit_group([member for member, _ in group])
                 self.committed += 1

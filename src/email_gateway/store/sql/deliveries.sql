@@ -44,11 +44,15 @@ WITH RECURSIVE wanted AS (
            (array_agg(message_id ORDER BY priority DESC, next_attempt_at DESC, message_id DESC))[1] AS message_id
     FROM seen WHERE waits_in IS NULL GROUP BY lane, tenant_id
 ), rest AS MATERIALIZED (
-    SELECT delivery.ctid AS row_id
-    FROM cut JOIN delivery USING (tenant_id, message_id)
-    WHERE state = 'queued' AND delivery.lane = cut.lane AND next_attempt_at <= now() AND domain <> ALL ($4)
-      AND delivery.ctid NOT IN (SELECT row_id FROM seen)
-    FOR UPDATE OF delivery SKIP LOCKED
+    -- One message at a time, and by its key: the index of the turns would lead past all that its tenant has queued.
+    SELECT other.row_id
+    FROM cut CROSS JOIN LATERAL (
+        SELECT delivery.ctid AS row_id FROM delivery
+        WHERE delivery.tenant_id = cut.tenant_id AND delivery.message_id = cut.message_id
+          AND state || '' = 'queued' AND delivery.lane || '' = cut.lane
+          AND next_attempt_at <= now() AND domain <> ALL ($4)
+          AND delivery.ctid NOT IN (SELECT row_id FROM seen)
+        FOR UPDATE OF delivery SKIP LOCKED) AS other
 ), chosen AS (
     SELECT row_id, NULL AS waits_in FROM rest
     UNION ALL
