@@ -414,3 +414,26 @@ async def test_the_books_balance_at_every_step(db: Database, tenant_id: uuid.UUI
     await finish(db, results(claims, State.BOUNCED, "bounced")[1:2])
     row = await balance(db)
     assert (row["accepted"], row["delivered"], row["bounced"], row["sending"]) == (3, 1, 1, 1)
+
+
+async def test_the_commit_of_a_dot_writes_no_index(db: Database, tenant_id: uuid.UUID) -> None:
+    await accept(db, tenant_id)
+    (claims,) = await take(db)
+    async with db.transaction() as transaction:
+        held = await deliveries.commit_phases(transaction, claims.each, [Phase.DOT_PENDING], lease_for=LEASE)
+        row = await transaction.fetch_one(
+            "SELECT n_tup_hot_upd FROM pg_stat_xact_user_tables WHERE relname = 'delivery'"  # a claim never is
+        )
+    assert held == {claims.each[0].token}
+    assert row is not None
+    assert row["n_tup_hot_upd"] == 1
+
+
+async def test_a_lease_that_ran_on_begins_anew_with_the_dot(db: Database, tenant_id: uuid.UUID) -> None:
+    await accept(db, tenant_id)
+    (claims,) = await take(db)
+    await db.execute("UPDATE delivery SET claim_expires_at = now() + interval '10 seconds'")
+    await deliveries.commit_phases(db, claims.each, [Phase.DOT_PENDING], lease_for=LEASE)
+    row = await db.fetch_one("SELECT claim_expires_at > now() + interval '15 seconds' AS is_renewed FROM delivery")
+    assert row is not None
+    assert row["is_renewed"]

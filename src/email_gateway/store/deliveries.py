@@ -108,7 +108,7 @@ async def list_lanes(db: Queries) -> list[str]:
 async def commit_phases(
     db: Queries, held: Sequence[Claim], phases: Sequence[Phase], *, lease_for: timedelta
 ) -> set[UUID]:
-    """Commit how far each attempt came, and renew; return the tokens that are still held."""
+    """Commit how far each attempt came; return the tokens that are still held, for three quarters of a lease at least."""
     rows = await db.fetch(SQL.commit_phases, *_keys(held), list(phases), lease_for)
     return {row["claim_token"] for row in rows}
 
