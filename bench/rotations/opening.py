@@ -27,6 +27,7 @@ SEALED = {
     ),
     "event.reply": ("event", "event_id", "sealed_reply"),
     "inbox.raw": ("inbox_mail", "inbox_id", "sealed_raw"),
+    "domain.dkim_key": ("dkim_key", "dkim_key_id", "sealed_private_key"),
 }
 PAGE = 2_000
 

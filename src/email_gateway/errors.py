@@ -18,6 +18,7 @@ GatewayError
 │   ├── SecretUnavailable
 │   ├── KeyUnavailable
 │   ├── KeysNotFollowed
+│   ├── DnsUnavailable
 │   └── Overloaded
 ├── OperatorError               an operator must look (500, no detail outside)
 │   ├── Tampered
@@ -169,6 +170,12 @@ class KeysNotFollowed(TryLater):
     """The process still writes under keys that others have replaced: it must not say that it has followed."""
 
     code = "keys_not_followed"
+
+
+class DnsUnavailable(TryLater):
+    """The DNS gave no answer: nothing is known of a name, which is not the same as its absence."""
+
+    code = "dns_unavailable"
 
 
 class Overloaded(TryLater):
