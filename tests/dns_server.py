@@ -13,6 +13,9 @@ import dns.rcode
 import dns.rdatatype
 import dns.rrset
 
+from email_gateway.mail.domains import Algorithm, key_record_name, key_record_value
+from email_gateway.store.domains import Domain
+
 STRING_OCTETS = 255  # RFC 1035 section 3.3: what is longer stands in several strings
 
 
@@ -112,3 +115,11 @@ class _Datagrams(asyncio.DatagramProtocol):
     def datagram_received(self, data: bytes, address: Any) -> None:
         if answer := self._server.answer(data, most=512):  # RFC 1035 section 2.3.4
             self._transport.sendto(answer, address)
+
+
+def publish(server: DnsServer, domain: Domain, *algorithms: Algorithm) -> None:
+    """Put the records of a domain's keys into the DNS, of these algorithms or of all."""
+    for key in domain.keys:
+        if key.algorithm in (algorithms or Algorithm):
+            value = key_record_value(key.algorithm, key.public_key)
+            server.texts[key_record_name(key.selector, domain.name)] = [value]

@@ -5,6 +5,7 @@ GatewayError
 │   ├── InvalidRequest          422  validation_error or missing_required_field, with one `Fault` per mistake
 │   ├── Unauthorized            401  missing_api_key
 │   ├── Forbidden               403  invalid_api_key
+│   ├── DomainNotVerified       403  domain_not_verified
 │   ├── NotFound                404
 │   ├── Conflict                409
 │   │   ├── IdempotencyConflict
@@ -83,6 +84,18 @@ class Forbidden(CallerError):
     """The credential is unknown, revoked, expired, or not allowed to do this."""
 
     code = "invalid_api_key"
+
+
+class DomainNotVerified(CallerError):
+    """The sender's domain is not one that the tenant has proven to be its own."""
+
+    code = "domain_not_verified"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the domain of `from` is not verified for this account: add it with POST /v1/domains (an operator:"
+            " `email-gateway domains add`), publish its records, then verify it"
+        )
 
 
 class NotFound(CallerError):

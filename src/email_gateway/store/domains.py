@@ -81,16 +81,21 @@ class SealedSigner:
     sealed_private_key: bytes = field(repr=False)
 
 
+async def require_room(db: Queries, tenant_id: UUID) -> None:
+    """Raise NotFound unless there is this tenant, and Conflict when it has as many domains as it may."""
+    row = await db.fetch_one(SQL.count_domains, tenant_id)
+    if row is None:
+        raise NotFound("no such tenant")
+    if row["count"] >= MAX_DOMAINS:
+        raise Conflict(f"this tenant has {MAX_DOMAINS} domains already: remove those it no longer sends from")
+
+
 async def add_domain(
     db: Database, tenant_id: UUID, domain_id: UUID, name: str, keys: Sequence[NewKey], *, actor: str
 ) -> None:
     """Add a domain with its first keys; raises Conflict when the tenant has it, or has too many; NotFound without a tenant."""
     async with db.transaction() as transaction:
-        row = await transaction.fetch_one(SQL.count_domains, tenant_id)
-        if row is None:
-            raise NotFound("no such tenant")
-        if row["count"] >= MAX_DOMAINS:
-            raise Conflict(f"this tenant has {MAX_DOMAINS} domains already: remove those it no longer sends from")
+        await require_room(transaction, tenant_id)
         if await transaction.fetch_one(SQL.add_domain, tenant_id, domain_id, name) is None:
             raise Conflict("this tenant has this domain already")
         await _add_keys(transaction, tenant_id, domain_id, keys)
@@ -116,9 +121,10 @@ async def get_domain_by_id(db: Queries, domain_id: UUID) -> Domain:
     return await _one(db, await db.fetch(SQL.find_domain_by_id, domain_id))
 
 
-async def get_domain_by_name(db: Queries, tenant_id: UUID, name: str) -> Domain:
-    """Return a tenant's domain by its name; raises NotFound."""
-    return await _one(db, await db.fetch(SQL.find_domain_by_name, tenant_id, name))
+async def find_domain_by_name(db: Queries, tenant_id: UUID, name: str) -> Domain | None:
+    """Return a tenant's domain by its name, or None."""
+    found = await _complete(db, await db.fetch(SQL.find_domain_by_name, tenant_id, name))
+    return found[0] if found else None
 
 
 async def list_domains(db: Queries, tenant_id: UUID | None, page: Page) -> tuple[list[Domain], bool]:
