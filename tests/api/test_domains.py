@@ -166,6 +166,7 @@ async def test_an_operator_adds_verifies_rotates_and_removes(office: Served, dns
         seen = (await admin.post(f"{path}/verify")).json()
         assert (seen["domain"]["state"], [record["shown"] for record in seen["records"]]) == ("verified", ["right"] * 2)
         assert (seen["spf"]["shown"], seen["dmarc"]["shown"]) == ("right", "missing")
+        assert seen["spf"]["value"] == "v=spf1 include:amazonses.com ~all"
 
         rotated = (await admin.post(f"{path}/rotate")).json()
         assert [key["state"] for key in rotated["keys"]] == ["active", "active", "pending", "pending"]

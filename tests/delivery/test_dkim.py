@@ -1,8 +1,11 @@
-"""What is signed, judged by dkimpy and by the vectors of RFC 8463: accepted as it is, refused when it was changed."""
+"""What is signed, judged by dkimpy, opendkim and the vectors of RFC 8463: accepted as it is, refused when it was changed."""
 
 import base64
 import hashlib
+import re
+import subprocess
 from datetime import UTC, datetime
+from pathlib import Path
 from uuid import UUID
 
 import dkim
@@ -18,6 +21,7 @@ from email_gateway.delivery.dkim import PIECE_OCTETS, Signer, hash_body, relax_f
 from email_gateway.mail.compose import compose
 from email_gateway.mail.content import Address, Attachment, Content
 from email_gateway.mail.domains import Algorithm, key_record_value
+from tests.plugins.system_packages import get_program
 
 AT = 1_795_000_000
 RSA = Signer("acme.example", "eg-1-rsa", generate_private_key(65537, 2048))
@@ -228,6 +232,19 @@ def test_attachments_are_covered() -> None:
     signed = received(sign(mail, BOTH, AT))
     assert accepts(signed) == [True, True]
     assert refuses(signed.replace(b"AAECAwQFBgcICQ", b"BAECAwQFBgcICQ", 1))
+
+
+@pytest.mark.needs("opendkim")
+def test_opendkim_accepts_both_and_refuses_what_was_changed(tmp_path: Path) -> None:
+    records = "".join(f"{name.decode().rstrip('.')} {record.decode()}\n" for name, record in RECORDS.items())
+    (tmp_path / "records").write_text(records)
+    (tmp_path / "conf").write_text(f"Mode v\nTestDNSData {tmp_path}/records\n")
+    signed = received(sign(written(FULL), BOTH, AT))
+    for mail, word in ((signed, "pass"), (signed.replace(b"Friday", b"Monday"), "fail")):
+        (tmp_path / "mail").write_bytes(mail)
+        command = [get_program("opendkim"), "-x", str(tmp_path / "conf"), "-vv", "-t", str(tmp_path / "mail")]
+        said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+        assert re.findall(r"dkim=(\w+) .*header.a=(\S+)", said) == [(word, "rsa-sha256"), (word, "ed25519-sha256")]
 
 
 @pytest.mark.parametrize("selector", RFC_FIELDS)

@@ -12,7 +12,7 @@ from email_gateway.delivery.dns import Resolver
 from email_gateway.delivery.domains import add_domain, look_up, read_name, rotate_domain, verify_domain
 from email_gateway.delivery.signing import FIELD, make_keys
 from email_gateway.errors import Conflict, DnsUnavailable, InvalidRequest, NotFound
-from email_gateway.mail.domains import MAX_NAME_OCTETS, Algorithm, DomainState, KeyState, Shown
+from email_gateway.mail.domains import MAX_NAME_OCTETS, Algorithm, DomainState, KeyState, Policy, Shown
 from email_gateway.store import domains as store
 from email_gateway.store.audit import list_audit
 from email_gateway.store.database import Database
@@ -159,14 +159,16 @@ async def test_spf_and_dmarc_are_seen_and_decide_nothing(office: Office) -> None
     publish(office.dns, domain)
     assert (await office.verify(domain)).state is DomainState.VERIFIED
     sight = await look_up(office.resolver, domain)
-    assert (sight.spf, sight.dmarc) == (Shown.MISSING, Shown.MISSING)
+    assert (sight.spf.shown, sight.dmarc.shown) == (Shown.MISSING, Shown.MISSING)
     office.dns.texts["mail.acme.example"] = ["v=spf1 -all", "v=spf1 ~all"]
     office.dns.texts["_dmarc.acme.example"] = ["v=DMARC1; p=reject"]
     sight = await look_up(office.resolver, domain)
-    assert (sight.spf, sight.dmarc) == (Shown.SEVERAL, Shown.RIGHT), "the organisation's policy counts below it"
+    assert (sight.spf.shown, sight.dmarc) == (Shown.SEVERAL, Policy(Shown.RIGHT, "v=DMARC1; p=reject")), (
+        "the organisation's policy counts below it"
+    )
     office.dns.failing |= {"mail.acme.example", "_dmarc.mail.acme.example"}
     sight = await look_up(office.resolver, domain)
-    assert (sight.spf, sight.dmarc) == (Shown.UNKNOWN, Shown.UNKNOWN)
+    assert (sight.spf.shown, sight.dmarc.shown) == (Shown.UNKNOWN, Shown.UNKNOWN)
 
 
 @pytest.mark.parametrize("text", ["", "acme", "a b.example", "acme.example@x", "127.0.0.1", "x" * 300])

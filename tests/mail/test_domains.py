@@ -73,7 +73,7 @@ def test_whatever_stands_there_is_judged(text: str) -> None:
     ],
 )
 def test_an_spf_record_is_found(texts: list[str], shown: Shown) -> None:
-    assert judge_spf(texts) is shown
+    assert judge_spf(texts).shown is shown
 
 
 @pytest.mark.parametrize(
@@ -86,7 +86,7 @@ def test_an_spf_record_is_found(texts: list[str], shown: Shown) -> None:
     ],
 )
 def test_a_dmarc_record_is_found(texts: list[str], shown: Shown) -> None:
-    assert judge_dmarc(texts) is shown
+    assert judge_dmarc(texts).shown is shown
 
 
 def test_a_name_has_parents_down_to_two_labels() -> None:

@@ -25,13 +25,13 @@ RECORD_WORDS = {
     Shown.UNKNOWN: "the DNS did not answer",
 }
 SPF_ADVICE = {
-    Shown.RIGHT: "There is one record; see that it includes the server that mail leaves through.",
+    Shown.RIGHT: "See that it includes the server that mail leaves through.",
     Shown.MISSING: "Publish TXT `v=spf1 include:... ~all` with what the provider of your smarthost names.",
     Shown.SEVERAL: "Leave one record: with several, receivers go by none.",
     Shown.UNKNOWN: "The DNS did not answer.",
 }
 DMARC_ADVICE = {
-    Shown.RIGHT: "There is one policy.",
+    Shown.RIGHT: "Nothing to do.",
     Shown.MISSING: "Publish TXT `v=DMARC1; p=none; rua=mailto:...` at _dmarc below the domain; large receivers ask for it.",
     Shown.SEVERAL: "Leave one record: with several, receivers go by none.",
     Shown.UNKNOWN: "The DNS did not answer.",
@@ -70,11 +70,15 @@ class DomainDetail(msgspec.Struct, frozen=True):
 
 
 class RecordSeen(msgspec.Struct, frozen=True):
-    """What the DNS shows of one record: `right`, `missing`, `different`, `several` or `unknown`; and what that means."""
+    """What the DNS shows of one record: `right`, `missing`, `different`, `several` or `unknown`; and what that means.
+
+    `value` is the SPF or DMARC record that stands there, or in the organisation's domain.
+    """
 
     name: str
     shown: str
     to_do: str
+    value: str | None = None
 
 
 class Verified(msgspec.Struct, frozen=True):
@@ -111,8 +115,8 @@ def verified_view(domain: Domain, sight: Sight) -> Verified:
     return Verified(
         domain_detail(domain),
         records,
-        RecordSeen(domain.name, sight.spf, SPF_ADVICE[sight.spf]),
-        RecordSeen(f"_dmarc.{domain.name}", sight.dmarc, DMARC_ADVICE[sight.dmarc]),
+        RecordSeen(domain.name, sight.spf.shown, SPF_ADVICE[sight.spf.shown], sight.spf.record),
+        RecordSeen(f"_dmarc.{domain.name}", sight.dmarc.shown, DMARC_ADVICE[sight.dmarc.shown], sight.dmarc.record),
     )
 
 

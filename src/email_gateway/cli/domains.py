@@ -203,4 +203,6 @@ def _print_verified(verified: Verified) -> None:
 
 def _print_seen(kind: str, record: RecordSeen) -> None:
     say(f"  {kind:<5}  {record.shown:<9}  {record.name}")
-    print_wrapped(record.to_do, indent=20)
+    for text in (record.value, record.to_do):
+        if text is not None:
+            print_wrapped(text, indent=20)

@@ -16,6 +16,7 @@ from email_gateway.mail.domains import (
     Algorithm,
     DomainState,
     KeyState,
+    Policy,
     Shown,
     judge_dmarc,
     judge_key_record,
@@ -37,8 +38,8 @@ class Sight:
     """What the DNS shows of a domain: each key that signs or is about to, and what else receivers ask for."""
 
     keys: dict[UUID, Shown]
-    spf: Shown
-    dmarc: Shown
+    spf: Policy
+    dmarc: Policy
 
 
 async def add_domain(db: Database, keyring: Keyring, tenant_id: UUID, text: str, *, actor: str) -> Domain:
@@ -89,7 +90,7 @@ async def look_up(resolver: Resolver, domain: Domain) -> Sight:
     keys = deciding_keys(domain)
     shown, spf, dmarc = await asyncio.gather(
         asyncio.gather(*(_look_up_key(resolver, domain, key) for key in keys)),
-        _look_up(resolver, domain.name, judge_spf),
+        _look_up_policy(resolver, domain.name, judge_spf),
         _look_up_dmarc(resolver, domain.name),
     )
     return Sight({key.dkim_key_id: found for key, found in zip(keys, shown, strict=True)}, spf, dmarc)
@@ -114,20 +115,23 @@ def read_name(text: str) -> str:
 
 
 async def _look_up_key(resolver: Resolver, domain: Domain, key: DkimKey) -> Shown:
-    name = key_record_name(key.selector, domain.name)
-    return await _look_up(resolver, name, lambda texts: judge_key_record(texts, key.algorithm, key.public_key))
+    try:
+        texts = await resolver.list_texts(key_record_name(key.selector, domain.name))
+    except DnsUnavailable:
+        return Shown.UNKNOWN
+    return judge_key_record(texts, key.algorithm, key.public_key)
 
 
-async def _look_up(resolver: Resolver, name: str, judge: Callable[[Sequence[str]], Shown]) -> Shown:
+async def _look_up_policy(resolver: Resolver, name: str, judge: Callable[[Sequence[str]], Policy]) -> Policy:
     try:
         return judge(await resolver.list_texts(name))
     except DnsUnavailable:
-        return Shown.UNKNOWN
+        return Policy(Shown.UNKNOWN)
 
 
-async def _look_up_dmarc(resolver: Resolver, name: str) -> Shown:
+async def _look_up_dmarc(resolver: Resolver, name: str) -> Policy:
     """Look at the domain and at what may be its organisation's: the nearest policy counts (RFC 7489 section 6.6.3)."""
     lineage = lineage_of(name)
     names = dict.fromkeys((name, *lineage[-3:]))
-    found = await asyncio.gather(*(_look_up(resolver, f"_dmarc.{each}", judge_dmarc) for each in names))
-    return next((shown for shown in found if shown is not Shown.MISSING), Shown.MISSING)
+    found = await asyncio.gather(*(_look_up_policy(resolver, f"_dmarc.{each}", judge_dmarc) for each in names))
+    return next((policy for policy in found if policy.shown is not Shown.MISSING), found[0])

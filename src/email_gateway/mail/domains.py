@@ -4,6 +4,7 @@ import base64
 import binascii
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from enum import StrEnum
 
 # A name may have 253 octets (RFC 1035 section 2.3.4); a selector of ours and `_domainkey` stand before it.
@@ -52,6 +53,14 @@ class Shown(StrEnum):
     UNKNOWN = "unknown"  # the DNS did not answer
 
 
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What the DNS shows of SPF or DMARC, and the record where there is one; it must be one."""
+
+    shown: Shown
+    record: str | None = None
+
+
 def lineage_of(name: str) -> list[str]:
     """Return a domain and its parents of two labels and more, the longest first."""
     labels = name.split(".")
@@ -86,13 +95,13 @@ def judge_key_record(texts: Sequence[str], algorithm: Algorithm, public_key: byt
     return Shown.RIGHT if published == public_key else Shown.DIFFERENT
 
 
-def judge_spf(texts: Sequence[str]) -> Shown:
-    """Tell whether a domain has one SPF record; what it allows is for the operator to know (RFC 7208 section 4.5)."""
+def judge_spf(texts: Sequence[str]) -> Policy:
+    """Find a domain's one SPF record; whom it must allow is for the operator to know (RFC 7208 section 4.5)."""
     return _one_of([text for text in texts if re.match(r"v=spf1( |$)", text, re.IGNORECASE)])
 
 
-def judge_dmarc(texts: Sequence[str]) -> Shown:
-    """Tell whether a name has one DMARC record (RFC 7489 section 6.6.3)."""
+def judge_dmarc(texts: Sequence[str]) -> Policy:
+    """Find a name's one DMARC record (RFC 7489 section 6.6.3)."""
     return _one_of([text for text in texts if re.match(r"v\s*=\s*DMARC1\s*(;|$)", text)])
 
 
@@ -111,5 +120,7 @@ def _allows(given: str, wanted: str) -> bool:
     return not {wanted, "*"}.isdisjoint(one.strip() for one in given.split(":"))
 
 
-def _one_of(records: Sequence[str]) -> Shown:
-    return Shown.MISSING if not records else Shown.RIGHT if len(records) == 1 else Shown.SEVERAL
+def _one_of(records: Sequence[str]) -> Policy:
+    if len(records) == 1:
+        return Policy(Shown.RIGHT, records[0])
+    return Policy(Shown.SEVERAL if records else Shown.MISSING)

@@ -7,7 +7,7 @@ import pytest
 
 from email_gateway.delivery.dns import Resolver
 from email_gateway.delivery.domains import Sight, add_domain, verify_domain
-from email_gateway.mail.domains import Shown
+from email_gateway.mail.domains import Policy, Shown
 from email_gateway.operator.doctor import Finding, Level
 from email_gateway.operator.doctor.domains import MOST_DOMAINS, judge_domains
 from email_gateway.store.accounts import create_tenant
@@ -105,10 +105,13 @@ async def test_a_database_that_is_away_or_older_leaves_nothing_to_ask(zone: Zone
 async def test_many_domains_are_named_in_short(zone: Zone) -> None:
     names = [f"d{number}.example" for number in range(5)]
     keys = {key.dkim_key_id: Shown.MISSING for key in zone.domain.keys}
-    seen = [(replace(zone.domain, name=name), Sight(keys, Shown.RIGHT, Shown.RIGHT)) for name in names]
+    seen = [(replace(zone.domain, name=name), Sight(keys, Policy(Shown.RIGHT), Policy(Shown.RIGHT))) for name in names]
     (finding,) = judge_domains(seen, has_more=False)
     assert finding.seen.endswith("d0.example, d1.example, d2.example and 2 more")
-    good = [(domain, Sight(dict.fromkeys(keys, Shown.RIGHT), Shown.RIGHT, Shown.RIGHT)) for domain, _ in seen]
+    good = [
+        (domain, Sight(dict.fromkeys(keys, Shown.RIGHT), Policy(Shown.RIGHT), Policy(Shown.RIGHT)))
+        for domain, _ in seen
+    ]
     (finding,) = judge_domains(good, has_more=True)
     assert (finding.level, f"the {MOST_DOMAINS} that" in finding.seen) == (Level.OK, True)
     (finding,) = judge_domains([(zone.domain, None)], has_more=False)

@@ -95,8 +95,8 @@ def judge_domains(seen: Sequence[tuple[Domain, Sight | None]], *, has_more: bool
             warning(CHECK, f"the DNS does not answer about {_name(silent)}", UNKNOWN_MEANS, f"dig TXT {silent[0].name}")
         )
     for what, place, means, without in (
-        ("SPF", "", SPF_MEANS, [domain for domain, sight in seen if sight and sight.spf in LOST]),
-        ("DMARC", "_dmarc.", DMARC_MEANS, [domain for domain, sight in seen if sight and sight.dmarc in LOST]),
+        ("SPF", "", SPF_MEANS, [domain for domain, sight in seen if sight and sight.spf.shown in LOST]),
+        ("DMARC", "_dmarc.", DMARC_MEANS, [domain for domain, sight in seen if sight and sight.dmarc.shown in LOST]),
     ):
         if without:
             seen_now = f"no {what} record, or several: {_name(without)}"
