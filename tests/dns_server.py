@@ -3,6 +3,8 @@
 import asyncio
 import contextlib
 import socket
+import threading
+from collections.abc import Iterator
 from typing import Any, Self
 
 import dns.exception
@@ -115,6 +117,22 @@ class _Datagrams(asyncio.DatagramProtocol):
     def datagram_received(self, data: bytes, address: Any) -> None:
         if answer := self._server.answer(data, most=512):  # RFC 1035 section 2.3.4
             self._transport.sendto(answer, address)
+
+
+@contextlib.contextmanager
+def serving_zone() -> Iterator[DnsServer]:
+    """Run a server in a thread of its own; `texts` may be changed from any other."""
+    loop, server = asyncio.new_event_loop(), DnsServer()
+    thread = threading.Thread(target=loop.run_forever, daemon=True)
+    thread.start()
+    try:
+        asyncio.run_coroutine_threadsafe(server.__aenter__(), loop).result()
+        yield server
+        asyncio.run_coroutine_threadsafe(server.__aexit__(), loop).result()
+    finally:
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
 
 
 def publish(server: DnsServer, domain: Domain, *algorithms: Algorithm) -> None:
