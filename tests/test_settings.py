@@ -323,3 +323,26 @@ def test_production_warns_and_starts() -> None:
     )
     assert [warning.split()[0] for warning in settings.warnings] == ["DATABASE_URL", "TRANSPORT", "AWS_ENDPOINT_URL"]
     assert "MARK" not in " ".join(settings.warnings)
+
+
+@pytest.mark.parametrize(
+    ("environ", "is_on"),
+    [
+        ({}, False),
+        ({"APP_ENV": "staging"}, False),
+        ({"APP_ENV": "production"}, True),
+        ({"APP_ENV": "production", "REQUIRE_VERIFIED_DOMAINS": "false"}, False),
+        ({"REQUIRE_VERIFIED_DOMAINS": "true"}, True),
+    ],
+)
+def test_domains_must_be_verified_in_production_and_where_it_is_asked_for(environ: dict[str, str], is_on: bool) -> None:
+    settings = load_settings({**LOCAL, "AWS_REGION": "us-east-1", "TRANSPORT": "inbox", **environ})
+    assert settings.require_verified_domains is is_on
+
+
+def test_dns_servers_are_addresses_with_a_port_or_without() -> None:
+    settings = load_settings({**LOCAL, "DNS_RESOLVERS": "10.0.0.2, 127.0.0.1:5353 ::1 [::1]:5353"})
+    assert settings.dns_resolvers == (("10.0.0.2", 53), ("127.0.0.1", 5353), ("::1", 53), ("::1", 5353))
+    assert load_settings(LOCAL).dns_resolvers == ()
+    for wrong in ("dns.example", "10.0.0.2:0", "10.0.0.2:99999", "10.0.0.300"):
+        assert "DNS_RESOLVERS must be IP addresses" in refused({**LOCAL, "DNS_RESOLVERS": wrong})

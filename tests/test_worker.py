@@ -10,14 +10,17 @@ from typing import Any, cast
 import pytest
 
 from email_gateway.delivery import Delivery, Reached
+from email_gateway.delivery.signing import make_keys
 from email_gateway.errors import ClaimLost, DatabaseUnavailable, SchemaMismatch
 from email_gateway.foundation import Foundation
 from email_gateway.mail.deliveries import Claims, Outcome, Phase, Verdict
+from email_gateway.mail.domains import KeyState
 from email_gateway.pace import Shape
 from email_gateway.secrets import SecretsService
 from email_gateway.settings import load_settings
 from email_gateway.store.accepting import Acceptor
 from email_gateway.store.database import Database, Record
+from email_gateway.store.domains import add_domain, get_domain
 from email_gateway.vault.keyring import Keyring
 from email_gateway.worker import find_shape, make_loop, route_limits, work
 from tests.conftest import KEY, SALT
@@ -85,6 +88,23 @@ async def eventually(condition: Callable[[], Awaitable[Any]]) -> None:
         # The rows change in the database; there is nothing to await but time.
         while not await condition():  # noqa: ASYNC110
             await asyncio.sleep(0.01)
+
+
+async def test_a_signing_key_ends_when_nothing_it_signed_is_on_its_way(
+    db: Database, keyring: Keyring, tenant_id: uuid.UUID
+) -> None:
+    domain_id = uuid.uuid4()
+    keys = make_keys(await keyring.tenant(tenant_id))
+    await add_domain(db, tenant_id, domain_id, "acme.example", keys, actor="test")
+    await db.execute("UPDATE dkim_key SET state = 'retiring', retiring_at = now() - interval '8 days'")
+    worker = Worker(db, keyring, Relay(deliver))
+
+    async def are_retired() -> bool:
+        domain = await get_domain(db, tenant_id, domain_id)
+        return {key.state for key in domain.keys} == {KeyState.RETIRED}
+
+    await eventually(are_retired)
+    await worker.stop()
 
 
 async def test_mail_is_delivered_until_the_worker_stops(db: Database, keyring: Keyring, tenant_id: uuid.UUID) -> None:

@@ -78,7 +78,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.rotations", description=__doc__)
     parser.add_argument("--minutes", type=float, default=10.0, help="how long the load lasts (10)")
     parser.add_argument("--rate", type=float, default=200.0, help="requests per second (200)")
-    parser.add_argument("--rotations", type=int, default=30, help="how many, spread over the time (30)")
+    parser.add_argument("--rotations", type=int, default=31, help="how many, spread over the time (31)")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     options = parser.parse_args()
     console = Console(stderr=options.json)

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from bench.rotations.operator import ADMIN_KEY, PENDING, PREVIOUS, Operator
+from bench.rotations.signing import change_keys, find_unsettled
 from bench.rotations.stand import ROLE, new_value, wait_until
 from email_gateway.aws.failures import RotationFailed
 from tests.fault_proxy import EVERY, Fault
@@ -209,16 +210,17 @@ ACTS = {
     "database-rds": Act("database password, as RDS does", (DATABASE,), database_by_rds, 10.0, _left_undrained),
     "database-late": Act("database password, secret 3 s late", (DATABASE,), database_late, 10.0, _left_undrained),
     "throttled": Act("encryption key, AWS throttling for 20 s", (KEY,), key_while_throttled, 10.0),
+    "dkim": Act("DKIM keys, published and verified", (), change_keys, 10.0, find_unsettled),
     "killed": Act("encryption key, api and worker killed", (KEY,), key_while_killed, 30.0),
 }
 # A rollback needs a key that was changed alone just before it.
 FULL_ORDER = (
     "key-function", "key", "rollback", "admin-function", "salt", "key-twice", "database-rds", "admin-revoke",
-    "key-salt", "key-function", "rollback", "admin", "killed", "key", "database-late", "salt", "key-function",
+    "key-salt", "key-function", "rollback", "admin", "killed", "dkim", "key", "database-late", "salt", "key-function",
     "admin-revoke", "throttled", "key-twice", "rollback", "key-salt", "admin-function", "database-rds",
     "key-function", "key", "admin", "salt", "admin-revoke", "key-function",
 )  # fmt: skip
-SHORT_ORDER = ("key-function", "database-rds", "key-twice", "rollback", "salt", "admin-revoke")
+SHORT_ORDER = ("key-function", "dkim", "database-rds", "key-twice", "rollback", "salt", "admin-revoke")
 
 
 def acts_of(names: Sequence[str]) -> list[Act]:

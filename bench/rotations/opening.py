@@ -6,6 +6,7 @@ It stands on secrets, database and keys as an api process does, and prints what 
 import asyncio
 import json
 
+from bench.rotations.signing import judge_signatures
 from email_gateway.errors import GatewayError
 from email_gateway.foundation import get_database_source
 from email_gateway.observe import configure_logging
@@ -27,13 +28,14 @@ SEALED = {
     ),
     "event.reply": ("event", "event_id", "sealed_reply"),
     "inbox.raw": ("inbox_mail", "inbox_id", "sealed_raw"),
+    "domain.dkim_key": ("dkim_key", "dkim_key_id", "sealed_private_key"),
 }
 PAGE = 2_000
 
 
 async def open_all(db: Queries, keyring: Keyring) -> dict[str, dict[str, int]]:
-    """Open every value of every field, and count by field how many there are and how many do not open."""
-    return {field: await _open_field(db, keyring, field) for field in SEALED}
+    """Open every value of every field, and count by field how many do and how many do not; the same of signatures."""
+    return {field: await _open_field(db, keyring, field) for field in SEALED} | await judge_signatures(db, keyring)
 
 
 async def _open_field(db: Queries, keyring: Keyring, field: str) -> dict[str, int]:

@@ -8,7 +8,8 @@ from typing import Any
 
 from bench.rotations.acts import Act, Done, admin_revoking, rotate
 from bench.rotations.operator import ADMIN_KEY, REVOKED_WITHIN_SECONDS, ROOT_SECRETS, Operator
-from bench.rotations.stand import Callers, Stand, calling, log_files, standing, wait_until
+from bench.rotations.signing import begin_signing
+from bench.rotations.stand import FIRST_TENANTS, Callers, Stand, calling, log_files, standing, wait_until
 from tests.marks import MARK, find_marks
 
 WARM_UP_SECONDS = 3.0
@@ -65,6 +66,7 @@ def run(plan: Plan, logs: Path, say: Say = lambda _what, _done, _failed: None) -
         operator.look()
         operator.take_new_admin_key()
         _await_fleet(operator)
+        begin_signing(operator, FIRST_TENANTS)
         with calling(stand, plan.rate, plan.seconds) as callers:
             _rotate_under_load(plan, operator, callers, report, say)
             _judge(operator, callers, report, say)

@@ -20,6 +20,7 @@ from bench.gateway import Gateway
 from email_gateway.embedded import EmbeddedPostgres
 from email_gateway.store.accounts import create_api_key, create_tenant
 from email_gateway.store.database import Database, Queries
+from tests.dns_server import DnsServer, serving_zone
 from tests.fault_proxy import FaultProxy, fault_proxy
 from tests.moto_server import AWS_ENVIRONMENT, REGION, connect, create_secrets, moto_server
 
@@ -47,6 +48,7 @@ class Stand:
     client: "SecretsManagerClient"
     workers: tuple[str, ...]
     logs: Path
+    zone: DnsServer
     hidden: dict[str, str] = field(default_factory=dict)
     api_keys: list[str] = field(default_factory=list)
 
@@ -119,6 +121,7 @@ def standing(logs: Path, *, workers: int, tenants: int) -> Iterator[Stand]:
         postgres.start()
         moto_url = stack.enter_context(moto_server())
         proxy, proxy_url = stack.enter_context(fault_proxy(moto_url))
+        zone = stack.enter_context(serving_zone())
         settings = {
             **dict.fromkeys(UNSET, ""),
             **AWS_ENVIRONMENT,
@@ -130,12 +133,13 @@ def standing(logs: Path, *, workers: int, tenants: int) -> Iterator[Stand]:
             "AWS_ENDPOINT_URL": proxy_url,
             "SECRETS_PREFIX": PREFIX,
             "TRANSPORT": "inbox",
+            "DNS_RESOLVERS": zone.address,
             "API_PROCESSES": str(API_PROCESSES),
             "LOG_LEVEL": "DEBUG",
         }
         gateway = Gateway(home, postgres, settings, logs)
         names = tuple(f"worker-{number}" for number in range(1, workers + 1))
-        stand = Stand(gateway, proxy, connect(moto_url), names, logs)
+        stand = Stand(gateway, proxy, connect(moto_url), names, logs, zone)
         _prepare(stand, tenants)
         stack.callback(gateway.stop)
         stand.start_all()

@@ -5,6 +5,7 @@ GatewayError
 │   ├── InvalidRequest          422  validation_error or missing_required_field, with one `Fault` per mistake
 │   ├── Unauthorized            401  missing_api_key
 │   ├── Forbidden               403  invalid_api_key
+│   ├── DomainNotVerified       403  domain_not_verified
 │   ├── NotFound                404
 │   ├── Conflict                409
 │   │   ├── IdempotencyConflict
@@ -18,6 +19,7 @@ GatewayError
 │   ├── SecretUnavailable
 │   ├── KeyUnavailable
 │   ├── KeysNotFollowed
+│   ├── DnsUnavailable
 │   └── Overloaded
 ├── OperatorError               an operator must look (500, no detail outside)
 │   ├── Tampered
@@ -82,6 +84,18 @@ class Forbidden(CallerError):
     """The credential is unknown, revoked, expired, or not allowed to do this."""
 
     code = "invalid_api_key"
+
+
+class DomainNotVerified(CallerError):
+    """The sender's domain is not one that the tenant has proven to be its own."""
+
+    code = "domain_not_verified"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the domain of `from` is not verified for this account: add it with POST /v1/domains (an operator:"
+            " `email-gateway domains add`), publish its records, then verify it"
+        )
 
 
 class NotFound(CallerError):
@@ -169,6 +183,12 @@ class KeysNotFollowed(TryLater):
     """The process still writes under keys that others have replaced: it must not say that it has followed."""
 
     code = "keys_not_followed"
+
+
+class DnsUnavailable(TryLater):
+    """The DNS gave no answer: nothing is known of a name, which is not the same as its absence."""
+
+    code = "dns_unavailable"
 
 
 class Overloaded(TryLater):

@@ -20,6 +20,7 @@ from email_gateway.secrets import SecretsService
 from email_gateway.settings import Settings
 from email_gateway.store.accepting import prune_idempotency_keys
 from email_gateway.store.database import Database
+from email_gateway.store.domains import retire_keys
 from email_gateway.store.statistics import fold_tallies
 from email_gateway.vault.keyring import Keyring
 
@@ -136,11 +137,12 @@ async def work(foundation: Foundation, loop: Loop, stop: asyncio.Event) -> None:
 
 
 async def tidy(foundation: Foundation) -> None:
-    """Forget now and then what has expired, and renew the field keys that are old, until cancelled."""
+    """Forget now and then what has expired, end keys that are past use, and renew field keys that are old, until cancelled."""
     db, field_key_age = foundation.db, foundation.settings.field_key_age
     while True:
         with contextlib.suppress(DatabaseUnavailable):  # the next round will do
             await prune_idempotency_keys(db)
+            await retire_keys(db)
             if field_key_age:
                 await renew_field_keys(foundation.keyring, field_key_age)
         await asyncio.sleep(TIDY_EVERY.total_seconds())

@@ -22,7 +22,7 @@ ID = "00000000-0000-7000-8000-000000000000"
 
 
 def path_of(route: Route) -> str:
-    return route.path.replace("{email_id}", ID).replace("{delivery_id}", f"{ID}-0")
+    return route.path.replace("{email_id}", ID).replace("{domain_id}", ID).replace("{delivery_id}", f"{ID}-0")
 
 
 async def request(shared: Served, route: Route, headers: Any) -> httpx.Response:

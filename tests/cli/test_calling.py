@@ -67,6 +67,13 @@ def test_a_refused_key_keeps_its_kind(server: str, status: int, kind: type[Excep
         Gateway(server, "key").get("/emails")
 
 
+def test_a_domain_that_is_not_verified_names_the_command_that_adds_it(server: str) -> None:
+    Answers.prepared["/v1/emails"] = (403, {"detail": "the domain is not verified", "code": "domain_not_verified"})
+    with pytest.raises(CommandFailed, match="not verified") as failed:
+        Gateway(server, "key").post("/emails", {})
+    assert "domains add" in str(failed.value.next_step)
+
+
 def test_the_key_is_not_taken_to_another_place(server: str) -> None:
     Answers.prepared["/v1/emails"] = (302, f"{server}/elsewhere")
     Answers.prepared["/elsewhere"] = (200, {})

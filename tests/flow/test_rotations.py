@@ -1,4 +1,4 @@
-"""Six rotations under load, as `make rotations` makes thirty: the same promises, but for latency and seconds."""
+"""Seven rotations under load, as `make rotations` makes thirty-one: the same promises, but for latency and seconds."""
 
 from dataclasses import replace
 

@@ -17,6 +17,7 @@ PACKAGES = {
     "systemd-analyze": "systemd",
     "promtool": "prometheus",
     "age": "age",
+    "opendkim": "opendkim",
     "curl": "curl",
     "jq": "jq",
     "mmdebstrap": "mmdebstrap",

@@ -5,13 +5,16 @@ from collections.abc import Callable, Sequence
 from uuid import UUID, uuid4
 
 import pytest
+from uuid_utils.compat import uuid7
 
+from email_gateway.delivery.signing import make_keys
 from email_gateway.errors import Conflict, DatabaseUnavailable, KeyUnavailable, OperatorError
 from email_gateway.rekeying import walking
 from email_gateway.rekeying.reseal import Replacement, Resealing, reseal_page
 from email_gateway.rekeying.walking import Done, OldKeys, Pace, Report
 from email_gateway.store.accepting import PIECE_BYTES
 from email_gateway.store.database import Database
+from email_gateway.store.domains import add_domain
 from email_gateway.store.inbox import InboxMail, add_inbox_mail
 from email_gateway.store.key_walks import Counts, Position, Relation, SealedPage, begin_walk, find_walk
 from email_gateway.vault.data_keys import FieldKey
@@ -29,6 +32,7 @@ VALUES = """
            whole_value(tenant_id, message_id, attachment_id, sealed_content) FROM attachment
     UNION ALL SELECT 'event.reply', event_id, sealed_reply FROM event WHERE sealed_reply IS NOT NULL
     UNION ALL SELECT 'inbox.raw', inbox_id, sealed_raw FROM inbox_mail
+    UNION ALL SELECT 'domain.dkim_key', dkim_key_id, sealed_private_key FROM dkim_key WHERE sealed_private_key IS NOT NULL
 """
 REPORTS_NOTHING: Callable[[Report], None] = lambda _: None  # noqa: E731
 
@@ -53,6 +57,8 @@ async def fill(process: Process, tenant_id: UUID, count: int) -> None:
         )  # fmt: skip
         sealed = keys.seal("inbox.raw", inbox_id, b"a whole mail")
         await add_inbox_mail(process.db, InboxMail(tenant_id, inbox_id, row["message_id"], (0,), sealed, 12))
+    for name in ("acme.example", "acme.test"):
+        await add_domain(process.db, tenant_id, uuid7(), name, make_keys(keys), actor="test")
 
 
 async def open_all(db: Database, keyring: Keyring, tenant_id: UUID) -> dict[tuple[str, UUID], bytes]:

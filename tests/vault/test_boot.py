@@ -82,6 +82,9 @@ SEALED_ROWS = {
     "event": "INSERT INTO event (tenant_id, message_id, kind, sealed_reply) VALUES ($1, $1, 'bounced', '\\xe1')",
     "inbox_mail": "INSERT INTO inbox_mail (tenant_id, inbox_id, message_id, recipients, sealed_raw, size)"
     " VALUES ($1, $1, $1, '{0}', '\\xe1', 1)",
+    "dkim_key": "WITH made AS (INSERT INTO domain (tenant_id, domain_id, name) VALUES ($1, $1, 'acme.example')"
+    " RETURNING tenant_id) INSERT INTO dkim_key (tenant_id, domain_id, dkim_key_id, selector, algorithm, public_key,"
+    " sealed_private_key) SELECT tenant_id, $1, $1, 'eg', 'rsa-sha256', '', '\\xe1' FROM made",
     "blind_index": "INSERT INTO blind_index (tenant_id, field, index_key_id, value, message_id)"
     " VALUES ($1, 'address', uuid_send($1), uuid_send($1), $1)",
     "idempotency": "INSERT INTO idempotency (tenant_id, key_hmac, fingerprint, response, expires_at)"
@@ -103,7 +106,7 @@ async def test_an_empty_crypto_root_beside_what_was_sealed_is_refused(
 async def test_every_table_with_a_sealed_column_is_looked_at_before_a_beginning(db: Database) -> None:
     rows = await db.fetch("SELECT table_name FROM information_schema.columns WHERE column_name LIKE 'sealed%'")
     tables = {row["table_name"] for row in rows}
-    assert {"message", "attachment", "event", "inbox_mail"} <= tables
+    assert {"message", "attachment", "event", "inbox_mail", "dkim_key"} <= tables
     assert {table for table in tables if f"FROM {table}" not in store.SQL.holds_sealed_values} == set()
 
 

@@ -13,6 +13,8 @@ from email_gateway.fleet import Fleet
 from email_gateway.limits import Limits
 from email_gateway.store.accepting import Acceptor
 from email_gateway.store.database import Database
+from email_gateway.store.domain_facts import DomainFacts
+from email_gateway.store.domains import is_verified
 from email_gateway.vault.keyring import Keyring
 
 
@@ -34,6 +36,10 @@ class ApiSettings(Protocol):
     def use_secrets_manager(self) -> bool: ...
     @property
     def keeps_mail(self) -> bool: ...
+    @property
+    def dns_resolvers(self) -> Sequence[tuple[str, int]]: ...
+    @property
+    def require_verified_domains(self) -> bool: ...
     @property
     def trusted_proxies(self) -> Sequence[IPv4Network | IPv6Network]: ...
 
@@ -73,3 +79,9 @@ class ApiContext:
     fleet: Fleet
     readiness: Readiness = field(default_factory=Readiness, repr=False)
     preparer: Preparer = field(default_factory=Preparer, repr=False)
+    verified_domains: DomainFacts[bool] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        """Begin to keep whose domains are verified."""
+        facts = DomainFacts(self.db, lambda tenant_id, sender_domain: is_verified(self.db, tenant_id, sender_domain))
+        object.__setattr__(self, "verified_domains", facts)

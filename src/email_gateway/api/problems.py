@@ -12,6 +12,7 @@ from email_gateway.api.calls import JSON, Reply
 from email_gateway.errors import (
     CallerError,
     Conflict,
+    DomainNotVerified,
     Fault,
     Forbidden,
     GatewayError,
@@ -69,6 +70,7 @@ STATUSES: tuple[tuple[type[GatewayError], int, str], ...] = (
     (InvalidRequest, 422, "The request is not valid"),
     (Unauthorized, 401, "A key is missing"),
     (Forbidden, 403, "This key may not do that"),
+    (DomainNotVerified, 403, "The sender's domain is not verified"),
     (NotFound, 404, "Not found"),
     (MethodNotAllowed, 405, "Method not allowed"),
     (Conflict, 409, "The request contradicts what is stored"),

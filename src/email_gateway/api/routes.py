@@ -3,9 +3,11 @@
 from functools import cache
 
 from email_gateway.api import dead_letters, health, keys, messages, queue, secrets, sending, traces
-from email_gateway.api.calls import DEFAULT_PAGE, MAX_PAGE, Call, Reply
+from email_gateway.api.calls import Call, Reply
 from email_gateway.api.context import ApiContext
+from email_gateway.api.domain_routes import DOMAINS
 from email_gateway.api.openapi import build_document
+from email_gateway.api.parameters import ID, LIMIT, PAGE
 from email_gateway.api.routing import Access, Query, Route
 from email_gateway.api.schemas import (
     BatchAccepted,
@@ -31,13 +33,6 @@ def _document() -> bytes:
     return build_document(ROUTES)
 
 
-_LIMIT = Query(
-    "limit",
-    "How many to return.",
-    {"type": "integer", "minimum": 1, "maximum": MAX_PAGE, "default": DEFAULT_PAGE},
-)
-_ID = {"type": "string", "format": "uuid"}
-_PAGE = (_LIMIT, Query("after", "Older than this id.", _ID), Query("before", "Newer than this id.", _ID))
 _IDEMPOTENCY = Query(
     "Idempotency-Key",
     "Makes repeating safe for 24 hours: the same key and body answer the same ids.",
@@ -51,12 +46,12 @@ _VALIDATION = Query(
     place="header",
 )
 _DEAD_FILTER = (
-    Query("tenant_id", "Of this tenant only.", _ID),
+    Query("tenant_id", "Of this tenant only.", ID),
     Query("reason", "Dead for this reason only.", {"type": "string"}),
     Query("domain", "To this domain only.", {"type": "string"}),
     Query("dead_before", "Dead before this moment only.", {"type": "string", "format": "date-time"}),
 )
-_DEAD_PAGE = (_LIMIT, Query("after", "Behind this dead letter's id.", {"type": "string"}), *_DEAD_FILTER)
+_DEAD_PAGE = (LIMIT, Query("after", "Behind this dead letter's id.", {"type": "string"}), *_DEAD_FILTER)
 
 EMAILS = (
     Route(
@@ -81,7 +76,7 @@ EMAILS = (
         list[SendEmail] | EmailBatch,
         parameters=(_IDEMPOTENCY, _VALIDATION),
     ),
-    Route("GET", "/v1/emails", messages.list_emails, Access.FULL, "List messages", EmailList, parameters=_PAGE),
+    Route("GET", "/v1/emails", messages.list_emails, Access.FULL, "List messages", EmailList, parameters=PAGE),
     Route(
         "POST",
         "/v1/emails/search",
@@ -253,4 +248,4 @@ QUEUE = (
         traces.TraceView,
     ),
 )
-ROUTES = (*EMAILS, *HEALTH, *SECRETS, *KEYS, *QUEUE, *DEAD_LETTERS)
+ROUTES = (*EMAILS, *DOMAINS, *HEALTH, *SECRETS, *KEYS, *QUEUE, *DEAD_LETTERS)

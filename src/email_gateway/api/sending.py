@@ -8,7 +8,7 @@ from email_gateway.api.bodies import LargeBody
 from email_gateway.api.calls import MAX_BODY_BYTES, Call, Reply
 from email_gateway.api.context import ApiContext
 from email_gateway.api.preparing import Order, prepare
-from email_gateway.errors import InvalidRequest
+from email_gateway.errors import DomainNotVerified, InvalidRequest
 from email_gateway.observe import ACCEPTED
 from email_gateway.store.accepting import Accepted, NewRequest
 from email_gateway.vault.tenant_keys import TenantKeys
@@ -59,10 +59,19 @@ async def _store(
 
 
 async def _commit(context: ApiContext, request: NewRequest) -> Accepted:
+    await _require_verified(context, request)
     accepted = await context.acceptor.accept(request)
     if not accepted.is_replay:
         ACCEPTED.inc(len(request.messages))
     return accepted
+
+
+async def _require_verified(context: ApiContext, request: NewRequest) -> None:
+    """Raise DomainNotVerified for a sender whose domain, or a parent of it, the tenant has not proven; of a batch for any."""
+    if context.settings.require_verified_domains:
+        for domain in {message.sender_domain for message in request.messages}:
+            if not await context.verified_domains.get(request.tenant_id, domain):
+                raise DomainNotVerified
 
 
 def _idempotency_key(headers: dict[bytes, bytes]) -> bytes | None:

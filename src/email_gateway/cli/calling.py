@@ -8,7 +8,7 @@ import urllib.request
 from typing import Any
 
 from email_gateway.cli.exits import CommandFailed
-from email_gateway.errors import Forbidden, Unauthorized
+from email_gateway.errors import DomainNotVerified, Forbidden, Unauthorized
 
 TIMEOUT_SECONDS = 15.0
 LOCAL = ("127.0.0.1", "localhost", "::1")
@@ -85,6 +85,8 @@ class Gateway:
         match error.code:
             case 401:
                 raise Unauthorized(detail)
+            case 403 if problem.get("code") == DomainNotVerified.code:
+                raise CommandFailed(detail, "`email-gateway domains add DOMAIN --tenant NAME` prints what to publish")
             case 403:
                 raise Forbidden(detail)
         raise CommandFailed(f"the gateway refused ({error.code}): {detail}{faults}")

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from email_gateway.errors import (
     ConfigurationError,
     DatabaseUnavailable,
+    DnsUnavailable,
     Forbidden,
     GatewayError,
     OperationRefused,
@@ -24,6 +25,7 @@ EX_CONFIG = 78  # sysexits.h: restarting will not help until someone changes the
 MISCONFIGURED = (ConfigurationError, WrongRootKey)
 NEXT_STEPS: tuple[tuple[type[GatewayError], str], ...] = (
     (DatabaseUnavailable, "see that PostgreSQL runs and that this URL points at it, or start `email-gateway up`"),
+    (DnsUnavailable, "see that the servers of DNS_RESOLVERS, or of /etc/resolv.conf, answer; then try again"),
     (WrongRootKey, "docs/rotation.md, under Recovery, goes through it step by step"),
     (Tampered, "compare with a backup: a sealed value or a wrap was changed or moved"),
     (Unauthorized, "pass a key with --api-key; `email-gateway tenants keys create` makes one"),

@@ -17,6 +17,7 @@ Network = IPv4Network | IPv6Network
 
 MIN_KEY_CHARACTERS = 32
 MAX_KEY_CHARACTERS = 4096
+DNS_PORT = 53
 TRUE = ("true", "1", "yes", "on")
 FALSE = ("false", "0", "no", "off")
 
@@ -71,6 +72,22 @@ def parse_listener(text: str) -> tuple[str, int]:
     except ValueError:
         # What ipaddress says quotes the text.
         raise ValueError("must be an IP address and a port, such as 127.0.0.1:9464") from None
+
+
+def parse_resolvers(text: str) -> tuple[tuple[str, int], ...]:
+    """Read DNS servers such as 10.0.0.2, 127.0.0.1:5353 or [::1]:53, separated by commas or blanks, as host and port."""
+    try:
+        return tuple(_parse_resolver(part) for part in text.replace(",", " ").split())
+    except ValueError:
+        # What ipaddress says quotes the text.
+        raise ValueError("must be IP addresses of DNS servers, such as 10.0.0.2 or 127.0.0.1:5353") from None
+
+
+def _parse_resolver(text: str) -> tuple[str, int]:
+    try:
+        return str(ip_address(text)), DNS_PORT
+    except ValueError:
+        return parse_listener(text)
 
 
 def parse_networks(text: str) -> tuple[Network, ...]:

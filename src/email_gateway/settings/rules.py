@@ -20,6 +20,8 @@ def apply_rules(read: dict[str, Any], problems: dict[str, str]) -> None:
     is_deployed = read["app_env"] in DEPLOYED
     read["log_format"] = read["log_format"] or ("json" if is_deployed else "console")
     _settle_transport(read, problems)
+    if read["require_verified_domains"] is None:
+        read["require_verified_domains"] = read["app_env"] == "production"
     if read["use_secrets_manager"] is False and read["app_env"] == "production":
         problems["USE_SECRETS_MANAGER"] = "cannot be false in production: unset it, and keep secrets in Secrets Manager"
     elif read["use_secrets_manager"] is None:

@@ -20,6 +20,7 @@ from email_gateway.settings.parsing import (
     parse_path,
     parse_pattern,
     parse_redis_url,
+    parse_resolvers,
     parse_seconds,
     parse_switch,
 )
@@ -60,6 +61,8 @@ class Settings:
     database_iam_auth: bool
     metrics_emf: bool
     metrics_listen: tuple[str, int] | None
+    dns_resolvers: tuple[tuple[str, int], ...]
+    require_verified_domains: bool
     database_url: str | None = field(default=None, repr=False)
     redis_url: str | None = field(default=None, repr=False)
     smtp_url: str | None = field(default=None, repr=False)
@@ -160,6 +163,12 @@ SETTINGS = (
     Setting("ROUTE_RATE", "0",
             "The most recipients a second, for the whole fleet; 0 is no limit but what replies teach.",
             parse_number(0, 1_000_000)),
+    Setting("DNS_RESOLVERS", "",
+            "The DNS servers that are asked about sending domains, such as 10.0.0.2 or 127.0.0.1:5353, separated by commas;"
+            " empty, those of the system.", parse_resolvers),
+    Setting("REQUIRE_VERIFIED_DOMAINS", None,
+            "Whether mail is accepted only from domains that the tenant has verified.",
+            parse_switch, shown="true in production"),
     Setting("FIELD_KEY_DAYS", "365", "After how many days a tenant's values are sealed under a new key; 0 is never.",
             parse_days(0, 36_500)),
     Setting("LOG_FORMAT", None, "How log lines look: json, or console for people.",

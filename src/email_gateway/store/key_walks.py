@@ -25,6 +25,7 @@ class Relation(StrEnum):
     ATTACHMENT = "attachment"
     EVENT = "event"
     INBOX_MAIL = "inbox_mail"
+    DKIM_KEY = "dkim_key"
 
     @property
     def fields(self) -> tuple[str, ...]:
@@ -37,11 +38,12 @@ FIELDS = {
     Relation.ATTACHMENT: ("attachment.content",),
     Relation.EVENT: ("event.reply",),
     Relation.INBOX_MAIL: ("inbox.raw",),
+    Relation.DKIM_KEY: ("domain.dkim_key",),
 }
 
 
 class Position(NamedTuple):
-    """A row: the message it belongs to, or itself, and the id that its values are bound to."""
+    """A row: the message or the domain it belongs to, or itself, and the id that its values are bound to."""
 
     parent_id: UUID = START
     row_id: UUID = START

@@ -31,8 +31,9 @@ def test_a_good_set_up_passes(redis: str) -> None:
 @pytest.mark.parametrize(
     ("environ", "level", "seen"),
     [
-        ({"APP_ENV": "staging"}, Level.BROKEN, "APP_ENV is staging"),
+        ({"APP_ENV": "staging", "REQUIRE_VERIFIED_DOMAINS": "true"}, Level.BROKEN, "APP_ENV is staging"),
         ({"TRANSPORT": "inbox"}, Level.BROKEN, "TRANSPORT is inbox"),
+        ({"REQUIRE_VERIFIED_DOMAINS": "false"}, Level.WARNING, "REQUIRE_VERIFIED_DOMAINS is off"),
         ({"LOG_FORMAT": "console"}, Level.WARNING, "LOG_FORMAT is console"),
         ({"LOG_LEVEL": "DEBUG"}, Level.WARNING, "LOG_LEVEL is DEBUG"),
         ({"API_HOST": "0.0.0.0"}, Level.WARNING, "API_HOST is open and TRUSTED_PROXIES is empty"),

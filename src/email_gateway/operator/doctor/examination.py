@@ -10,6 +10,7 @@ from botocore.exceptions import BotoCoreError
 from email_gateway.errors import GatewayError
 from email_gateway.operator.doctor.credentials import AwsClients, check_credentials
 from email_gateway.operator.doctor.database import check_database
+from email_gateway.operator.doctor.domains import check_domains
 from email_gateway.operator.doctor.endpoint import ask_command, check_endpoint
 from email_gateway.operator.doctor.findings import AGAIN, Finding, Report, broken, ok, skipped, warning
 from email_gateway.operator.doctor.production import check_list
@@ -30,13 +31,14 @@ async def examine(subject: Subject, trust: ssl.SSLContext | None = None) -> Repo
     settings, url = subject.settings, subject.database_url(values.held)
     redis_url = value_of(values.held, SecretName.REDIS_URL, settings.redis_url)
     smtp_url = value_of(values.held, SecretName.SMTP_URL, settings.smtp_url)
-    keys, database, redis, smarthost = await asyncio.gather(
+    keys, database, redis, smarthost, domains = await asyncio.gather(
         _bounded("kms key", subject.bound, _check_keys(subject, values)),
         _bounded("postgresql", subject.bound, check_database(subject, url, values)),
         _bounded("redis", subject.bound, _alone(check_redis(subject, redis_url, values))),
         _bounded("smarthost", subject.bound, check_smarthost(subject, smtp_url, values, trust)),
+        _bounded("domains", subject.bound, check_domains(subject, url, values)),
     )
-    findings = [*_judge_settings(subject), *aws, *values.findings, *keys, *database, *redis, *smarthost]
+    findings = [*_judge_settings(subject), *aws, *values.findings, *keys, *database, *redis, *smarthost, *domains]
     if subject.is_production:
         findings += check_list(subject, values.held, url)
     return Report([*findings, check_start(subject)], time.monotonic() - began)

@@ -54,6 +54,13 @@ def _points_of_settings(settings: Settings) -> list[Point]:
             "export TRANSPORT=smtp",
         ),
         Point(
+            settings.require_verified_domains,
+            Level.WARNING,
+            "REQUIRE_VERIFIED_DOMAINS is off",
+            "Any tenant may send from any domain, also unsigned: add and verify the domains, then remove the setting.",
+            "email-gateway domains list",
+        ),
+        Point(
             settings.log_format == "json",
             Level.WARNING,
             f"LOG_FORMAT is {settings.log_format}",
