@@ -138,7 +138,7 @@ async def list_domains(db: Queries, tenant_id: UUID | None, page: Page) -> tuple
 
 
 async def list_proven_domains(db: Queries, limit: int) -> list[Domain]:
-    """Return domains of any tenant that are or were verified, those first that were looked at longest ago."""
+    """Return domains of any tenant that are or were verified, so many of them by chance."""
     return await _complete(db, await db.fetch(SQL.list_proven_domains, limit))
 
 

@@ -9,7 +9,7 @@ from email_gateway.delivery.dns import Resolver
 from email_gateway.delivery.domains import Sight, add_domain, verify_domain
 from email_gateway.mail.domains import Policy, Shown
 from email_gateway.operator.doctor import Finding, Level
-from email_gateway.operator.doctor.domains import MOST_DOMAINS, judge_domains
+from email_gateway.operator.doctor.domains import judge_domains
 from email_gateway.store.accounts import create_tenant
 from email_gateway.store.domains import Domain
 from email_gateway.vault.keyring import Keyring
@@ -113,6 +113,6 @@ async def test_many_domains_are_named_in_short(zone: Zone) -> None:
         for domain, _ in seen
     ]
     (finding,) = judge_domains(good, has_more=True)
-    assert (finding.level, f"the {MOST_DOMAINS} that" in finding.seen) == (Level.OK, True)
+    assert (finding.level, "there are more" in finding.seen) == (Level.OK, True)
     (finding,) = judge_domains([(zone.domain, None)], has_more=False)
     assert finding.level is Level.WARNING, "time was too short"

@@ -47,9 +47,9 @@ FROM domain WHERE ($1::uuid IS NULL OR tenant_id = $1) AND domain_id > $2
 ORDER BY domain_id LIMIT $3
 
 -- name: list_proven_domains
--- Domains that somebody sends from, of every tenant.
+-- Domains that somebody sends from, of every tenant; of many each look sees others.
 SELECT tenant_id, domain_id, name, state, created_at, checked_at, verified_at
-FROM domain WHERE state <> 'pending' ORDER BY checked_at, domain_id LIMIT $1
+FROM domain WHERE state <> 'pending' ORDER BY random() LIMIT $1
 
 -- name: list_keys
 -- The keys of domains, the oldest first, RSA before Ed25519.
