@@ -11,7 +11,7 @@ from dataclasses import asdict
 from rich.console import Console
 from rich.table import Table
 
-from bench import adoption, crypto, gateway, neighbours, reseal, routes, secrets, smtp
+from bench import adoption, client, crypto, gateway, neighbours, reseal, routes, secrets, smtp
 
 SINGLE = "accepted/s, single requests"
 BATCHED = "accepted/s, batches of 100"
@@ -102,7 +102,21 @@ def measure_neighbours(console: Console, repeat: int, *, as_json: bool) -> int:
     return 0 if all(one.is_met for one in found) else 1
 
 
-def measure_routes(console: Console, *, as_json: bool) -> int:
+def measure_client(console: Console, repeat: int, *, as_json: bool) -> int:
+    """Print what the client alone costs; the exit code is 1 without smtp-sink to send to."""
+    if not smtp.is_installed():
+        console.print("smtp-sink is missing: apt-get install postfix, as root")
+        return 1
+    with console.status("measuring") as status:
+        costs = client.measure(repeat, status.update)
+    if as_json:
+        print(json.dumps({"client": [asdict(cost) for cost in costs]}))
+    else:
+        console.print(client.table_of(costs))
+    return 0
+
+
+def measure_routes(console: Console, _repeat: int, *, as_json: bool) -> int:
     """Print ours beside the ideal; return the exit code, which is 1 when a promise was missed."""
     with console.status("measuring") as status:
         figures = routes.measure(status.update)
@@ -113,14 +127,18 @@ def measure_routes(console: Console, *, as_json: bool) -> int:
     return routes.exit_code(figures)
 
 
+# Each is run only when it is asked for, and has a table and an exit code of its own.
+ALONE = {"neighbours": measure_neighbours, "client": measure_client, "routes": measure_routes}
+
+
 def main() -> None:
     """Run what was asked for and print tables, or one JSON object for machines."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument(
         "--only",
-        choices=(*PARTS, "adoption", "routes", "neighbours"),
-        help="one part instead of all; only when asked for: adoption, a new root key for 20,000 data keys, routes, ours "
-        "beside the ideal under servers that throttle, hang and go away (6 minutes), and neighbours, small mails beside a "
+        choices=(*PARTS, "adoption", *ALONE),
+        help="one part instead of all; only when asked for: adoption, a new root key for 20,000 data keys, client, the CPU of "
+        "the SMTP client alone, routes, ours beside the ideal under servers that throttle, hang and go away (6 minutes), and neighbours, small mails beside a "
         "tenant that weighs as much as it can (both with exit code 1 for a missed promise)",
     )
     parser.add_argument("--repeat", type=int, default=3, help="runs of each figure; the median is printed (3)")
@@ -128,10 +146,8 @@ def main() -> None:
     options = parser.parse_args()
     parts = {options.only} if options.only else set(PARTS)
     console = Console(stderr=options.json)
-    if options.only == "neighbours":
-        sys.exit(measure_neighbours(console, options.repeat, as_json=options.json))
-    if options.only == "routes":
-        sys.exit(measure_routes(console, as_json=options.json))
+    if options.only in ALONE:
+        sys.exit(ALONE[options.only](console, options.repeat, as_json=options.json))
     if parts & {"accept", "deliver"} and not smtp.is_installed():
         console.print("Postfix and smtp-sink are missing, so there is no peer: apt-get install postfix, as root")
     with console.status("measuring") as status:

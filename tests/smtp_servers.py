@@ -43,6 +43,9 @@ class Drip(NamedTuple):
 Behaviour = Quirk | Say | Drip
 Script = Mapping[str, Behaviour | list[Behaviour]]
 
+KEYWORDS = ("SIZE 10485760", "8BITMIME", "ENHANCEDSTATUSCODES")
+PIPELINED = (*KEYWORDS, "PIPELINING")
+
 GOODBYE = Say(b"421 4.3.2 closing\r\n", close=True)
 # Every end of data that some server was ever seen to accept.
 ANY_END = re.compile(rb"(?:\A|\r\n|\n|\r)\0?\.\0?(?:\r\n|\n|\r)\0?")
@@ -75,7 +78,9 @@ class SmtpServer:
 
     `unknown` addresses are refused with a 550 that repeats them, others as `refused` says. `lenient`
     ends lines and data at every variant that real servers accept. `tls` offers STARTTLS, or with
-    `is_implicit` speaks TLS from the start. `users` offers AUTH by `mechanisms`.
+    `is_implicit` speaks TLS from the start. `users` offers AUTH by `mechanisms`. `takes_empty` asks for
+    a message that is for nobody. `reads_one` forgets what came in one piece with a command, as servers
+    do that offer PIPELINING and do not bear it; `pieces` are what clients wrote, as it arrived.
     """
 
     script: Script = field(default_factory=dict)
@@ -85,10 +90,13 @@ class SmtpServer:
     is_implicit: bool = False
     users: Mapping[str, str] = field(default_factory=dict)
     mechanisms: str = "PLAIN LOGIN"
-    keywords: tuple[str, ...] = ("SIZE 10485760", "8BITMIME", "ENHANCEDSTATUSCODES")
+    keywords: tuple[str, ...] = KEYWORDS
     lenient: bool = False
+    takes_empty: bool = False
+    reads_one: bool = False
     receipts: list[Receipt] = field(default_factory=list)
     heard: list[Heard] = field(default_factory=list)
+    pieces: list[bytes] = field(default_factory=list)
     connections: int = 0
     port: int = 0
 
@@ -234,7 +242,9 @@ class _Session:
 
     async def _on_rcpt(self, argument: bytes) -> None:
         address = _path(argument)
-        if address in self._server.refused:
+        if not self._sender:
+            await self._write(b"503 5.5.1 need MAIL\r\n")
+        elif address in self._server.refused:
             await self._write(self._server.refused[address])
         elif address in self._server.unknown:
             await self._write(f"550 5.1.1 <{address}>: recipient address rejected: no such user\r\n".encode())
@@ -242,6 +252,9 @@ class _Session:
             self._recipients.append(address)
 
     async def _on_data(self, argument: bytes) -> None:
+        if not self._recipients and not self._server.takes_empty:
+            await self._write(b"554 5.5.1 no valid recipients\r\n")
+            return
         if not await self._reply("DATA", b"354 go ahead\r\n"):
             return
         if "BODY" in self._server.script:
@@ -291,7 +304,10 @@ class _Session:
 
     async def _read_line(self) -> bytes:
         ends = ANY_LINE_END if self._server.lenient else re.compile(rb"\r\n")
-        return (await self._read_until(ends))[0]
+        line = (await self._read_until(ends))[0]
+        if self._server.reads_one:
+            self._buffer = b""
+        return line
 
     async def _read_data(self) -> bytes:
         if self._server.lenient:
@@ -305,6 +321,7 @@ class _Session:
             octets = await self._reader.read(65536)
             if not octets:
                 raise Gone
+            self._server.pieces.append(octets)
             seen = max(0, len(self._buffer) - LONGEST_END)
             self._buffer += octets
         before, self._buffer = self._buffer[: match.start()], self._buffer[match.end() :]

@@ -183,8 +183,9 @@ async def test_a_refusal_that_comes_before_the_end_of_the_message_is_taken_for_o
         return await Recorder()(claims, phase)
 
     server = SmtpServer(script={"BODY": Say(b"552 5.3.4 too large\r\n")})
+    raw = RAW + (b"x" * 70 + b"\r\n") * 300  # more than leaves in one write with its dot
     async with server, transport_to(server) as transport:
-        (outcome,) = await transport.send(outgoing(), wait)
+        (outcome,) = await transport.send(outgoing(raw=raw), wait)
     assert (outcome.verdict, outcome.stage) == (Verdict.BOUNCED, "data")
     assert (outcome.reason, outcome.code) == ("message_too_large", 552)
     assert not server.receipts

@@ -2,8 +2,8 @@
 
 import pytest
 
+from email_gateway.delivery.commands import InvalidArgument, check_address, parse_capabilities
 from email_gateway.delivery.reply_parser import Reply
-from email_gateway.delivery.smtp import InvalidArgument, check_address, parse_capabilities
 from tests.delivery.attempting import RAW, Recorder, outgoing, transport_to
 from tests.smtp_servers import SmtpServer
 
