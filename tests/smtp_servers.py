@@ -215,6 +215,9 @@ class _Session:
 
     async def _on_auth(self, argument: bytes) -> None:
         mechanism, _, initial = argument.partition(b" ")
+        if mechanism == b"XOAUTH2":
+            await self._check_token(initial)
+            return
         if mechanism == b"PLAIN":
             response = initial or await self._challenge(b"334 \r\n")
             _, user, password = b64decode(response).split(b"\0")
@@ -225,6 +228,17 @@ class _Session:
             await self._reply("AUTH", b"535 5.7.8 wrong password of " + user + b"\r\n")
         elif await self._reply("AUTH", b"235 2.7.0 welcome\r\n"):
             self._user = user.decode()
+
+    async def _check_token(self, initial: bytes) -> None:
+        named = re.fullmatch(rb"user=(.*)\x01auth=Bearer (.*)\x01\x01", b64decode(initial))
+        assert named
+        user, token = (part.decode() for part in named.groups())
+        if self._server.users.get(user) == token:
+            await self._reply("AUTH", b"235 2.7.0 welcome\r\n")
+            self._user = user
+        else:  # as Google has it: the reason as a challenge, and the refusal once that is answered
+            assert await self._challenge(b"334 eyJzdGF0dXMiOiI0MDAifQ==\r\n") == b""
+            await self._reply("AUTH", b"535 5.7.8 Username and Password not accepted, " + user.encode() + b"\r\n")
 
     async def _challenge(self, octets: bytes) -> bytes:
         await self._write(octets)

@@ -5,6 +5,7 @@ import ssl
 import time
 from typing import Self, cast
 
+from email_gateway.delivery.connecting import connect_first, find_addresses
 from email_gateway.delivery.reply_parser import BadReply, Reply, ReplyParser
 
 # Nobody speaks this far beyond what was asked; a server that does is cut off before it fills memory.
@@ -42,15 +43,13 @@ class Wire(asyncio.Protocol):
     @classmethod
     async def open(cls, host: str, port: int, seconds: float) -> Self:
         """Connect to the first address that answers; raises WireBroken (timeout, connect_failed)."""
-        loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(seconds):
-                _, wire = await loop.create_connection(cls, host, port)
+                return await connect_first(await find_addresses(host, port), cls)
         except TimeoutError:
             raise WireBroken("timeout") from None
         except (OSError, UnicodeError):  # a label that IDNA refuses is a UnicodeError
             raise WireBroken("connect_failed") from None
-        return wire
 
     @property
     def is_broken(self) -> bool:
