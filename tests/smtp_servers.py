@@ -292,7 +292,7 @@ class _Session:
         self._sender, self._recipients = "", []
 
     async def _reply(self, verb: str, good: bytes) -> bool:
-        """Say what the script has for this verb, else `good`; whether it was `good`."""
+        """Say what the script has for this verb, else `good`; whether it begins with the code of `good`."""
         match self._server.behaviour(verb):
             case None:
                 await self._write(good)
@@ -305,11 +305,12 @@ class _Session:
                 await self._write(octets)
                 if close:
                     raise Gone
-                return octets == good
+                return octets[:3] == good[:3]
             case Drip(octets, pause):
                 for octet in octets:
                     await self._write(bytes([octet]))
                     await asyncio.sleep(pause)
+                return octets[:3] == good[:3]
         return False
 
     async def _write(self, octets: bytes) -> None:

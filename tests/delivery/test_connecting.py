@@ -1,43 +1,17 @@
 """Several addresses of one host: the next is tried where one refuses or says nothing."""
 
 import asyncio
-import socket
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import pytest
 
 from email_gateway.delivery.connecting import connect_first, find_addresses
 from email_gateway.delivery.wire import Wire, WireBroken
+from tests.delivery.attempting import refusing_address, silent_address
 from tests.smtp_servers import SmtpServer
 
 pytestmark = pytest.mark.anyio
-
-
-@contextmanager
-def silent_address() -> Iterator[tuple[str, int]]:
-    """An address of loopback whose queue is full: Linux drops what comes, as a dead host would."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.2", 0))
-        listener.listen(0)
-        address = listener.getsockname()
-        fillers = []
-        for _ in range(4):
-            filler = socket.socket()
-            filler.setblocking(False)
-            filler.connect_ex(address)
-            fillers.append(filler)
-        yield address
-        for filler in fillers:
-            filler.close()
-
-
-def refusing_address() -> tuple[str, int]:
-    """An address at which nobody listens."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.3", 0))
-        name: tuple[str, int] = probe.getsockname()
-        return name
 
 
 @asynccontextmanager
