@@ -42,12 +42,12 @@ def is_installed() -> bool:
 
 
 @contextlib.contextmanager
-def sink(count: int) -> Iterator[tuple[int, subprocess.Popen[bytes]]]:
-    """Run an smtp-sink that exits after `count` messages; yield its port and its process."""
+def sink(count: int, *options: str) -> Iterator[tuple[int, subprocess.Popen[bytes]]]:
+    """Run an smtp-sink that exits after `count` messages; yield its port and its process. `options` are its own."""
     port = free_port()
     user = ["-u", "nobody"] if os.geteuid() == 0 else []
     process = subprocess.Popen(
-        ["smtp-sink", *user, "-M", str(count), f"127.0.0.1:{port}", "1024"], stdout=subprocess.DEVNULL
+        ["smtp-sink", *user, *options, "-M", str(count), f"127.0.0.1:{port}", "1024"], stdout=subprocess.DEVNULL
     )
     time.sleep(0.2)  # it says nothing when it listens, and a probe would count as a session
     try:

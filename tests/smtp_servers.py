@@ -43,6 +43,9 @@ class Drip(NamedTuple):
 Behaviour = Quirk | Say | Drip
 Script = Mapping[str, Behaviour | list[Behaviour]]
 
+KEYWORDS = ("SIZE 10485760", "8BITMIME", "ENHANCEDSTATUSCODES")
+PIPELINED = (*KEYWORDS, "PIPELINING")
+
 GOODBYE = Say(b"421 4.3.2 closing\r\n", close=True)
 # Every end of data that some server was ever seen to accept.
 ANY_END = re.compile(rb"(?:\A|\r\n|\n|\r)\0?\.\0?(?:\r\n|\n|\r)\0?")
@@ -75,7 +78,9 @@ class SmtpServer:
 
     `unknown` addresses are refused with a 550 that repeats them, others as `refused` says. `lenient`
     ends lines and data at every variant that real servers accept. `tls` offers STARTTLS, or with
-    `is_implicit` speaks TLS from the start. `users` offers AUTH by `mechanisms`.
+    `is_implicit` speaks TLS from the start. `users` offers AUTH by `mechanisms`. `takes_empty` asks for
+    a message that is for nobody. `reads_one` forgets what came in one piece with a command, as servers
+    do that offer PIPELINING and do not bear it; `pieces` are what clients wrote, as it arrived.
     """
 
     script: Script = field(default_factory=dict)
@@ -85,10 +90,13 @@ class SmtpServer:
     is_implicit: bool = False
     users: Mapping[str, str] = field(default_factory=dict)
     mechanisms: str = "PLAIN LOGIN"
-    keywords: tuple[str, ...] = ("SIZE 10485760", "8BITMIME", "ENHANCEDSTATUSCODES")
+    keywords: tuple[str, ...] = KEYWORDS
     lenient: bool = False
+    takes_empty: bool = False
+    reads_one: bool = False
     receipts: list[Receipt] = field(default_factory=list)
     heard: list[Heard] = field(default_factory=list)
+    pieces: list[bytes] = field(default_factory=list)
     connections: int = 0
     port: int = 0
 
@@ -207,6 +215,9 @@ class _Session:
 
     async def _on_auth(self, argument: bytes) -> None:
         mechanism, _, initial = argument.partition(b" ")
+        if mechanism == b"XOAUTH2":
+            await self._check_token(initial)
+            return
         if mechanism == b"PLAIN":
             response = initial or await self._challenge(b"334 \r\n")
             _, user, password = b64decode(response).split(b"\0")
@@ -217,6 +228,17 @@ class _Session:
             await self._reply("AUTH", b"535 5.7.8 wrong password of " + user + b"\r\n")
         elif await self._reply("AUTH", b"235 2.7.0 welcome\r\n"):
             self._user = user.decode()
+
+    async def _check_token(self, initial: bytes) -> None:
+        named = re.fullmatch(rb"user=(.*)\x01auth=Bearer (.*)\x01\x01", b64decode(initial))
+        assert named
+        user, token = (part.decode() for part in named.groups())
+        if self._server.users.get(user) == token:
+            await self._reply("AUTH", b"235 2.7.0 welcome\r\n")
+            self._user = user
+        else:  # as Google has it: the reason as a challenge, and the refusal once that is answered
+            assert await self._challenge(b"334 eyJzdGF0dXMiOiI0MDAifQ==\r\n") == b""
+            await self._reply("AUTH", b"535 5.7.8 Username and Password not accepted, " + user.encode() + b"\r\n")
 
     async def _challenge(self, octets: bytes) -> bytes:
         await self._write(octets)
@@ -234,7 +256,9 @@ class _Session:
 
     async def _on_rcpt(self, argument: bytes) -> None:
         address = _path(argument)
-        if address in self._server.refused:
+        if not self._sender:
+            await self._write(b"503 5.5.1 need MAIL\r\n")
+        elif address in self._server.refused:
             await self._write(self._server.refused[address])
         elif address in self._server.unknown:
             await self._write(f"550 5.1.1 <{address}>: recipient address rejected: no such user\r\n".encode())
@@ -242,6 +266,9 @@ class _Session:
             self._recipients.append(address)
 
     async def _on_data(self, argument: bytes) -> None:
+        if not self._recipients and not self._server.takes_empty:
+            await self._write(b"554 5.5.1 no valid recipients\r\n")
+            return
         if not await self._reply("DATA", b"354 go ahead\r\n"):
             return
         if "BODY" in self._server.script:
@@ -265,7 +292,7 @@ class _Session:
         self._sender, self._recipients = "", []
 
     async def _reply(self, verb: str, good: bytes) -> bool:
-        """Say what the script has for this verb, else `good`; whether it was `good`."""
+        """Say what the script has for this verb, else `good`; whether it begins with the code of `good`."""
         match self._server.behaviour(verb):
             case None:
                 await self._write(good)
@@ -278,11 +305,12 @@ class _Session:
                 await self._write(octets)
                 if close:
                     raise Gone
-                return octets == good
+                return octets[:3] == good[:3]
             case Drip(octets, pause):
                 for octet in octets:
                     await self._write(bytes([octet]))
                     await asyncio.sleep(pause)
+                return octets[:3] == good[:3]
         return False
 
     async def _write(self, octets: bytes) -> None:
@@ -291,7 +319,10 @@ class _Session:
 
     async def _read_line(self) -> bytes:
         ends = ANY_LINE_END if self._server.lenient else re.compile(rb"\r\n")
-        return (await self._read_until(ends))[0]
+        line = (await self._read_until(ends))[0]
+        if self._server.reads_one:
+            self._buffer = b""
+        return line
 
     async def _read_data(self) -> bytes:
         if self._server.lenient:
@@ -305,6 +336,7 @@ class _Session:
             octets = await self._reader.read(65536)
             if not octets:
                 raise Gone
+            self._server.pieces.append(octets)
             seen = max(0, len(self._buffer) - LONGEST_END)
             self._buffer += octets
         before, self._buffer = self._buffer[: match.start()], self._buffer[match.end() :]

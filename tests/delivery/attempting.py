@@ -1,10 +1,11 @@
 """What the tests of this room send, and a recorder of how far each attempt came."""
 
+import socket
 import ssl
 import time
 import uuid
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime, timedelta
 
 from email_gateway.delivery.outgoing import OutgoingMail
@@ -83,3 +84,35 @@ async def transport_to(
         yield transport
     finally:
         await transport.close()
+
+
+@contextmanager
+def silent_address() -> Iterator[tuple[str, int]]:
+    """An address of loopback whose queue is full: Linux drops what comes, as a dead host would."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.2", 0))
+        listener.listen(0)
+        address = listener.getsockname()
+        fillers = []
+        for _ in range(4):
+            filler = socket.socket()
+            filler.setblocking(False)
+            filler.connect_ex(address)
+            fillers.append(filler)
+        yield address
+        for filler in fillers:
+            filler.close()
+
+
+def refusing_address() -> tuple[str, int]:
+    """An address at which nobody listens."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.3", 0))
+        name: tuple[str, int] = probe.getsockname()
+        return name
+
+
+def patience(**brief: timedelta) -> Timeouts:
+    """Timeouts that no busy machine reaches, but for these."""
+    steps = ("connect", "tls", "greeting", "ehlo", "auth", "mail", "rcpt", "data", "block", "dot", "reset", "quit")
+    return Timeouts(**(dict.fromkeys((*steps, "attempt"), PATIENT) | brief))

@@ -39,6 +39,13 @@ class Authority:
             context.load_cert_chain(path)
         return context
 
+    def asking_server(self) -> ssl.SSLContext:
+        """A server's context that lets in only who shows a certificate of this authority."""
+        context = self.server()
+        context.load_verify_locations(cadata=self.pem())
+        context.verify_mode = ssl.CERT_REQUIRED
+        return context
+
     def server_pem(self, name: str = "127.0.0.1", *, expired: bool = False, self_signed: bool = False) -> bytes:
         """A server's key and certificate, as programs read both from one file."""
         key = ec.generate_private_key(ec.SECP256R1())

@@ -6,9 +6,8 @@ from itertools import product
 
 import pytest
 
-from email_gateway.delivery.target import Timeouts
 from email_gateway.mail.deliveries import Claims, Phase, Verdict
-from tests.delivery.attempting import BRIEF, PATIENT, RAW, Recorder, outgoing, transport_to
+from tests.delivery.attempting import BRIEF, RAW, Recorder, outgoing, patience, transport_to
 from tests.delivery.certificates import Authority
 from tests.smtp_servers import DROP, GOODBYE, HANG, Behaviour, Drip, Quirk, Say, Script, SmtpServer
 
@@ -26,12 +25,6 @@ REASONS = {"hang": "timeout", "drop": "connection_lost", "421": "service_closing
 @pytest.fixture(scope="module")
 def authority() -> Authority:
     return Authority()
-
-
-def patience(**brief: timedelta) -> Timeouts:
-    """Timeouts that no busy machine reaches, but for these."""
-    steps = ("connect", "tls", "greeting", "ehlo", "auth", "mail", "rcpt", "data", "block", "dot", "reset", "quit")
-    return Timeouts(**(dict.fromkeys((*steps, "attempt"), PATIENT) | brief))
 
 
 def verdict_of(verb: str, quirk: str) -> Verdict:
@@ -183,8 +176,9 @@ async def test_a_refusal_that_comes_before_the_end_of_the_message_is_taken_for_o
         return await Recorder()(claims, phase)
 
     server = SmtpServer(script={"BODY": Say(b"552 5.3.4 too large\r\n")})
+    raw = RAW + (b"x" * 70 + b"\r\n") * 300  # more than leaves in one write with its dot
     async with server, transport_to(server) as transport:
-        (outcome,) = await transport.send(outgoing(), wait)
+        (outcome,) = await transport.send(outgoing(raw=raw), wait)
     assert (outcome.verdict, outcome.stage) == (Verdict.BOUNCED, "data")
     assert (outcome.reason, outcome.code) == ("message_too_large", 552)
     assert not server.receipts

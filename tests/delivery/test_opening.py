@@ -6,13 +6,16 @@ from base64 import b64encode
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from email_gateway.delivery.opening import local_name
 from email_gateway.delivery.smarthost import SmtpTransport
 from email_gateway.delivery.target import Timeouts, parse_smtp_url
-from email_gateway.mail.deliveries import Outcome, Verdict
+from email_gateway.mail.deliveries import Outcome, Scope, Verdict
 from tests.delivery.attempting import Recorder, outgoing, transport_to
 from tests.delivery.certificates import Authority
 from tests.smtp_servers import Say, Script, SmtpServer
@@ -218,6 +221,83 @@ async def test_a_wrong_password_is_our_trouble_and_its_answer_is_not_kept(
     printed = "".join(capsys.readouterr())
     assert PASSWORD not in printed
     assert b64encode(f"\0user\0{PASSWORD}".encode()).decode() not in printed
+
+
+TOKEN = "ya29." + "t0ken-" * 300
+
+
+@pytest.mark.parametrize(("token", "verdict"), [(TOKEN, Verdict.DELIVERED), ("ya29.stale", Verdict.HELD)])
+async def test_an_access_token_logs_in_by_xoauth2(
+    authority: Authority, token: str, verdict: Verdict, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server = SmtpServer(tls=authority.server(), users={"user": TOKEN}, mechanisms="PLAIN XOAUTH2")
+    async with server:
+        target = parse_smtp_url(f"smtp://user:{token}@127.0.0.1:{server.port}?auth=xoauth2")
+        transport = SmtpTransport(lambda: target, trust=authority.trust())
+        (outcome,) = await transport.send(outgoing(), Recorder())
+        await transport.close()
+    assert outcome.verdict is verdict
+    if verdict is Verdict.HELD:
+        assert (outcome.stage, outcome.reason, outcome.code, outcome.enhanced) == ("auth", "auth_failed", 535, "5.7.8")
+        assert "user" not in (outcome.reply or "")
+    assert token not in "".join(capsys.readouterr())
+
+
+async def test_an_access_token_is_never_tried_as_a_password() -> None:
+    server = SmtpServer(users={"user": "token"}, mechanisms="PLAIN LOGIN")
+    async with server:
+        target = parse_smtp_url(f"smtp://user:token@127.0.0.1:{server.port}?auth=xoauth2&tls=none")
+        transport = SmtpTransport(lambda: target)
+        (outcome,) = await transport.send(outgoing(), Recorder())
+        await transport.close()
+    assert (outcome.verdict, outcome.stage, outcome.reason) == (Verdict.HELD, "auth", "auth_not_offered")
+    assert "AUTH" not in server.verbs()
+
+
+async def send_with(server: SmtpServer, authority: Authority, options: str) -> Outcome:
+    async with server:
+        target = parse_smtp_url(f"smtp://127.0.0.1:{server.port}?{options}")
+        transport = SmtpTransport(lambda: target, trust=authority.trust())
+        (outcome,) = await transport.send(outgoing(), Recorder())
+        await transport.close()
+    return outcome
+
+
+@pytest.mark.parametrize("has_key_apart", [False, True])
+async def test_a_client_certificate_opens_a_server_that_asks_for_one(
+    authority: Authority, tmp_path: Path, has_key_apart: bool
+) -> None:
+    private, certificate = authority.server_pem("client.example").split(b"-----BEGIN CERT")
+    both, key = tmp_path / "client.pem", tmp_path / "client.key"
+    both.write_bytes(b"-----BEGIN CERT" + certificate + (b"" if has_key_apart else private))
+    key.write_bytes(private)
+    options = f"cert={both}&key={key}" if has_key_apart else f"cert={both}"
+    outcome = await send_with(SmtpServer(tls=authority.asking_server()), authority, options)
+    assert outcome.verdict is Verdict.DELIVERED
+
+
+async def test_without_one_that_server_takes_no_mail(authority: Authority) -> None:
+    outcome = await send_with(SmtpServer(tls=authority.asking_server()), authority, "tls=required")
+    assert outcome.verdict is Verdict.HELD
+
+
+@pytest.mark.parametrize("kind", ["missing", "no certificate", "another's key", "locked key"])
+async def test_a_client_certificate_that_cannot_be_used_holds_the_mail_and_says_so(
+    authority: Authority, tmp_path: Path, kind: str
+) -> None:
+    file, key = tmp_path / "client.pem", tmp_path / "client.key"
+    file.write_bytes(b"what?" if kind == "no certificate" else authority.server_pem("client.example"))
+    locked = serialization.BestAvailableEncryption(b"secret")
+    private = ec.generate_private_key(ec.SECP256R1())
+    encryption = locked if kind == "locked key" else serialization.NoEncryption()
+    key.write_bytes(private.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption))
+    if kind == "missing":
+        file.unlink()
+    server = SmtpServer(tls=authority.asking_server())
+    outcome = await send_with(server, authority, f"cert={file}&key={key}")
+    assert (outcome.verdict, outcome.stage, outcome.reason) == (Verdict.HELD, "starttls", "client_certificate_unusable")
+    assert outcome.scope is Scope.OURS
+    assert_nothing_in_clear(server)
 
 
 async def test_a_server_without_a_way_to_log_in_gets_no_mail() -> None:

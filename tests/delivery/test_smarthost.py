@@ -108,7 +108,7 @@ async def test_a_claim_that_is_lost_before_a_second_transaction_keeps_what_the_f
             raise error
         return math.inf
 
-    server = SmtpServer(script={"RCPT": [Say(b"250 Ok\r\n"), Say(b"452 4.5.3 too many recipients\r\n")]})
+    server = SmtpServer(script={"RCPT": [Say(b"250 2.1.5 ok\r\n"), Say(b"452 4.5.3 too many recipients\r\n")]})
     async with server, transport_to(server) as transport:
         outcomes = await transport.send(outgoing("a@example.net", "b@example.net"), reached)
     assert [(outcome.verdict, outcome.reason) for outcome in outcomes] == [

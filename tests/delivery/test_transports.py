@@ -1,6 +1,7 @@
 """Which transport the settings open, and which smarthost counts when its URL changes."""
 
 from dataclasses import replace
+from datetime import timedelta
 from uuid import UUID
 
 import pytest
@@ -26,7 +27,10 @@ KEYS = {"ENCRYPTION_KEY": "k" * 40, "ENCRYPTION_SALT": "s" * 40, "ADMIN_API_KEY"
 
 @pytest.mark.parametrize(
     ("environ", "kind"),
-    [({"TRANSPORT": "inbox"}, InboxTransport), ({"TRANSPORT": "smtp", "SMTP_URL": URL}, SmtpTransport)],
+    [
+        ({"TRANSPORT": "inbox"}, InboxTransport),
+        ({"TRANSPORT": "smtp", "SMTP_URL": URL, "SMTP_TIMEOUTS": "dot=7"}, SmtpTransport),
+    ],
 )
 async def test_the_settings_choose_the_transport(
     db: Database, keyring: Keyring, environ: dict[str, str], kind: type
@@ -36,6 +40,8 @@ async def test_the_settings_choose_the_transport(
     try:
         async with open_transport(settings, secrets, db, keyring) as transport:
             assert isinstance(transport, kind)
+            if isinstance(transport, SmtpTransport):
+                assert transport._timeouts.dot == timedelta(seconds=7)
     finally:
         await secrets.close()
 

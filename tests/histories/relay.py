@@ -5,16 +5,16 @@ The conversation is the product's own; what stands in for SMTP is a connection t
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, cast
 
+from email_gateway.delivery.conversation import Conversation, Manners
 from email_gateway.delivery.outgoing import OutgoingMail, Reached
 from email_gateway.delivery.replies import Stage
 from email_gateway.delivery.reply_parser import Reply
-from email_gateway.delivery.smarthost import Conversation, Manners
-from email_gateway.delivery.smtp import ConversationFailed, SmtpConnection
+from email_gateway.delivery.smtp import Answers, ConversationFailed, SmtpConnection
 from email_gateway.mail.deliveries import Claims, Outcome, Phase
 from tests.histories.journal import Key
 
@@ -160,35 +160,36 @@ class Connection:
     """What a conversation needs of a connection; the history says what the server answers."""
 
     size_limit = None
+    offers_size = False
+    offers_pipelining = True
     offers_smtputf8 = False
 
     def __init__(self, relay: Relay, attempt: Attempt) -> None:
         self._relay = relay
         self._attempt = attempt
-        self._answers: list[Reply] = []
 
-    async def mail(self, *_: object, **__: object) -> Reply:
+    async def begin(self, mail: bytes, recipients: Sequence[bytes], **_: object) -> Answers:
         self._attempt.in_transaction = ()
-        answer = _proceed(Stage.MAIL, await self._attempt.at(Stop.NAMING))
+        try:
+            answer = _proceed(Stage.MAIL, await self._attempt.at(Stop.NAMING))
+        except ConversationFailed as failed:
+            return Answers(failed=failed)
         if answer.code == 553:
-            return answer
+            return Answers(answer)
         # Too many are so from the second on; anything else is said of the first.
-        self._answers = [_reply(OK), answer] if answer.code == 452 else [answer]
-        return _reply(OK)
-
-    async def rcpt(self, address: str, **_: object) -> Reply:
-        answer = self._answers.pop(0) if self._answers else _reply(OK)
-        if answer.is_positive:
-            self._attempt.in_transaction += ((self._attempt.claims.message_id, recipient_of(address)),)
-        return answer
-
-    async def data(self) -> None:
-        """Say DATA, which is always welcome."""
+        said = [_reply(OK), answer] if answer.code == 452 else [answer]
+        replies = [said[place] if place < len(said) else _reply(OK) for place in range(len(recipients))]
+        self._attempt.in_transaction = tuple(
+            (self._attempt.claims.message_id, recipient_of(command.decode()))
+            for command, reply in zip(recipients, replies, strict=True)
+            if reply.is_positive
+        )
+        return Answers(_reply(OK), replies)
 
     async def send(self, data: bytes) -> None:
         """Send the content without its dot."""
 
-    async def dot(self) -> Reply:
+    async def finish(self, *_: object) -> Reply:
         self._relay.fresh_dots.append(self._attempt.tokens)
         answer = await self._attempt.at(Stop.DOT)
         if answer != TAKEN:

@@ -1,8 +1,10 @@
 """The smarthost's URL: what it says, what it defaults to, and that its password is never repeated."""
 
+from pathlib import Path
+
 import pytest
 
-from email_gateway.mail.smarthosts import Credentials, SmtpTarget, Tls, parse_smtp_url
+from email_gateway.mail.smarthosts import ClientCertificate, Credentials, SmtpTarget, Tls, parse_smtp_url
 from email_gateway.settings import check_smtp_url
 
 PASSWORD = "s3cret-Zq9"
@@ -30,6 +32,24 @@ PASSWORD = "s3cret-Zq9"
             "smtp://a@b.example:p@s:s#?&=/ 100%@mail.example/?tls=none",
             SmtpTarget("mail.example", 587, Tls.NONE, Credentials("a@b.example", "p@s:s#?&=/ 100%")),
         ),
+        (
+            f"smtp://u:{'t' * 5000}@mail.example?auth=xoauth2",
+            SmtpTarget("mail.example", 587, Tls.REQUIRED, Credentials("u", "t" * 5000, is_token=True)),
+        ),
+        (
+            "smtp://mail.example?cert=/run/client.pem",
+            SmtpTarget("mail.example", 25, Tls.REQUIRED, None, ClientCertificate(Path("/run/client.pem"))),
+        ),
+        (
+            "smtps://mail.example?cert=/run/a%20b.pem&key=/run/client.key",
+            SmtpTarget(
+                "mail.example",
+                465,
+                Tls.IMPLICIT,
+                None,
+                ClientCertificate(Path("/run/a b.pem"), Path("/run/client.key")),
+            ),
+        ),
         ("smtp://:@mail.example", SmtpTarget("mail.example", 25, Tls.OPPORTUNISTIC)),
         ("smtps://u:p@mail.example", SmtpTarget("mail.example", 465, Tls.IMPLICIT, Credentials("u", "p"))),
     ],
@@ -54,6 +74,14 @@ def test_a_url_names_a_target(url: str, target: SmtpTarget) -> None:
         f"smtp://u:{PASSWORD}@mail.example?tls=maybe",
         f"smtp://u:{PASSWORD}@mail.example?tls=none&tls=required",
         f"smtp://u:{PASSWORD}@mail.example?verify=no",
+        f"smtp://u:{PASSWORD}@mail.example?auth=plain",
+        f"smtp://u:{PASSWORD}@mail.example?auth=xoauth2&auth=xoauth2",
+        f"smtp://u:{PASSWORD}{'x' * 8200}@mail.example?auth=xoauth2",
+        "smtp://mail.example?auth=xoauth2",
+        "smtp://mail.example?cert=client.pem",
+        "smtp://mail.example?key=/run/client.key",
+        "smtp://mail.example?cert=/run/client.pem&tls=opportunistic",
+        "smtp://mail.example?cert=/run/client.pem&tls=none",
         f"smtp://u:{PASSWORD}@mail example",
         f"smtp://u:{PASSWORD}@mail_ex%0d%0aample",
         f"smtp://:{PASSWORD}@mail.example",

@@ -12,7 +12,7 @@ from ipaddress import IPv6Address, ip_address
 from email_gateway.delivery.replies import Stage
 from email_gateway.delivery.reply_parser import Reply
 from email_gateway.delivery.smtp import ConversationFailed, SmtpConnection
-from email_gateway.delivery.target import Credentials, SmtpTarget, Timeouts, Tls
+from email_gateway.delivery.target import ClientCertificate, Credentials, SmtpTarget, Timeouts, Tls
 from email_gateway.delivery.wire import Wire, WireBroken
 from email_gateway.observe import get_logger
 
@@ -55,7 +55,7 @@ async def _open(target: SmtpTarget, tls: Tls, terms: Terms, until: float) -> Smt
     connection = SmtpConnection(wire, terms.timeouts, until)
     try:
         if tls is Tls.IMPLICIT:
-            await connection.start_tls(_context(tls, terms), target.host)
+            await connection.start_tls(_context(target, tls, terms), target.host)
         await connection.read_greeting()
         name = local_name(connection.local_address)
         await connection.ehlo(name)
@@ -84,13 +84,13 @@ async def _upgrade(connection: SmtpConnection, target: SmtpTarget, tls: Tls, ter
         log.warning("smtp_in_clear", reason="tls_refused", smtp_code=reply.code)
         return
     connection.require_positive(Stage.STARTTLS, reply)
-    await connection.start_tls(_context(tls, terms), target.host)
+    await connection.start_tls(_context(target, tls, terms), target.host)
 
 
 async def _log_in(connection: SmtpConnection, credentials: Credentials, timeouts: Timeouts) -> None:
-    """Authenticate with PLAIN (RFC 4616) or, where the server knows nothing better, LOGIN."""
+    """Authenticate with PLAIN (RFC 4616) or, where the server knows nothing better, LOGIN; with a token by XOAUTH2."""
     try:
-        for command in _login_steps(connection.capabilities.get("AUTH", ""), credentials):
+        for command in _login_steps(connection.capabilities.get("AUTH", "").split(), credentials):
             reply = await connection.ask(Stage.AUTH, command, timeouts.auth)
             if reply.code != 334:  # 334 asks for the next step (RFC 4954 section 4)
                 break
@@ -101,25 +101,47 @@ async def _log_in(connection: SmtpConnection, credentials: Credentials, timeouts
         raise ConversationFailed(failed.stage, failed.reason, said) from None
 
 
-def _login_steps(offered: str, credentials: Credentials) -> list[bytes]:
+def _login_steps(offered: list[str], credentials: Credentials) -> list[bytes]:
+    """Return the lines of a login; each after the first answers a 334, where the server still asks."""
     user, password = credentials.user.encode(), credentials.password.encode()
-    if "PLAIN" in offered.split():
+    if credentials.is_token:
+        # A token is never tried as a password. A refusal comes as a 334 with its reason, and waits for an
+        # empty line (developers.google.com/workspace/gmail/imap/xoauth2-protocol).
+        if "XOAUTH2" in offered:
+            return [b"AUTH XOAUTH2 " + b64encode(b"user=" + user + b"\x01auth=Bearer " + password + b"\x01\x01"), b""]
+    elif "PLAIN" in offered:
         response = b64encode(b"\0" + user + b"\0" + password)
         return [b"AUTH PLAIN " + response, response]  # again where the server wants it on its own line
-    if "LOGIN" in offered.split():
+    elif "LOGIN" in offered:
         return [b"AUTH LOGIN", b64encode(user), b64encode(password)]
     raise ConversationFailed(Stage.AUTH, "auth_not_offered")
 
 
-def _context(tls: Tls, terms: Terms) -> ssl.SSLContext:
+def _context(target: SmtpTarget, tls: Tls, terms: Terms) -> ssl.SSLContext:
     if not tls.is_verified:
         return _unverified_context()
-    return terms.trust or _verified_context()
+    context = terms.trust or _verified_context(target.certificate)
+    if ours := target.certificate:
+        try:
+            context.load_cert_chain(
+                ours.certificate, ours.key, password=_no_passphrase
+            )  # anew: it may have been renewed
+        except (OSError, ValueError):
+            raise ConversationFailed(Stage.STARTTLS, "client_certificate_unusable") from None
+    return context
+
+
+def _no_passphrase() -> str:
+    """Stand for a passphrase that nobody has given: without this OpenSSL asks the terminal and waits."""
+    raise ValueError("the key is locked")
 
 
 @functools.cache  # reading the system's authorities takes 20 ms
-def _verified_context() -> ssl.SSLContext:
-    """Trust the system's certificate authorities, or those that SSL_CERT_FILE names; TLS 1.2 or newer."""
+def _verified_context(_ours: ClientCertificate | None) -> ssl.SSLContext:
+    """Trust the system's certificate authorities, or those that SSL_CERT_FILE names; TLS 1.2 or newer.
+
+    One for each certificate of ours: a context shows what was loaded into it to every server.
+    """
     return ssl.create_default_context()
 
 

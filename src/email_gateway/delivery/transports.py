@@ -59,7 +59,9 @@ def _make(settings: Settings, secrets: SecretsService, db: Database, keyring: Ke
     if courtesy.mails is not None:
         limits = replace(limits, messages=min(limits.messages, courtesy.mails))
     find_target = follow_smtp_url(lambda: _smtp_url(settings, secrets))
-    return SmtpTransport(find_target, limits=limits, most_recipients=courtesy.recipients)
+    return SmtpTransport(
+        find_target, timeouts=settings.smtp_timeouts, limits=limits, most_recipients=courtesy.recipients
+    )
 
 
 def _smtp_url(settings: Settings, secrets: SecretsService) -> str | None:

@@ -5,9 +5,10 @@ import ssl
 import time
 from typing import Self, cast
 
+from email_gateway.delivery.connecting import connect_first, find_addresses
 from email_gateway.delivery.reply_parser import BadReply, Reply, ReplyParser
 
-# Nobody speaks this far ahead of the questions; a server that does is cut off before it fills memory.
+# Nobody speaks this far beyond what was asked; a server that does is cut off before it fills memory.
 MAX_UNREAD_REPLIES = 8
 POLL_SECONDS = 0.005
 
@@ -25,7 +26,9 @@ class Wire(asyncio.Protocol):
 
     def __init__(self) -> None:
         self._parser = ReplyParser()
+        self._loop = asyncio.get_running_loop()
         self._replies: list[Reply] = []
+        self.owed = 1  # replies that were asked for and have not been read; the greeting comes unasked
         self._socket: asyncio.Transport | None = None
         self._transport: asyncio.Transport | None = None
         self._reading: asyncio.Future[None] | None = None
@@ -33,19 +36,20 @@ class Wire(asyncio.Protocol):
         self._is_paused = False
         self._is_upgrading = False
         self._broken: str | None = None
+        self._until = 0.0  # when the wait under way ends, on the loop's clock
+        self._alarm: asyncio.TimerHandle | None = None
+        self._alarm_at = 0.0
 
     @classmethod
     async def open(cls, host: str, port: int, seconds: float) -> Self:
         """Connect to the first address that answers; raises WireBroken (timeout, connect_failed)."""
-        loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(seconds):
-                _, wire = await loop.create_connection(cls, host, port)
+                return await connect_first(await find_addresses(host, port), cls)
         except TimeoutError:
             raise WireBroken("timeout") from None
         except (OSError, UnicodeError):  # a label that IDNA refuses is a UnicodeError
             raise WireBroken("connect_failed") from None
-        return wire
 
     @property
     def is_broken(self) -> bool:
@@ -58,10 +62,18 @@ class Wire(asyncio.Protocol):
 
     @property
     def is_orderly(self) -> bool:
-        """Whether what is unread, if anything, is the server's goodbye (RFC 5321 section 3.8)."""
+        """Whether what is unread beyond what is owed, if anything, is the server's goodbye (RFC 5321 section 3.8)."""
+        unread = len(self._replies)
+        if unread < self.owed:
+            return True
         if self._broken == "protocol_error" or not self._parser.is_empty:
             return False
-        return not self._replies or all(reply.is_closing for reply in self._replies)
+        return unread == self.owed or all(reply.is_closing for reply in self._replies[self.owed :])
+
+    @property
+    def is_stalled(self) -> bool:
+        """Whether something that was written has not been taken by the kernel yet."""
+        return self._is_paused or self._is_stalled_below_tls
 
     @property
     def local_address(self) -> str | None:
@@ -75,27 +87,33 @@ class Wire(asyncio.Protocol):
     async def read_reply(self, seconds: float) -> Reply:
         """Return the next reply; raises WireBroken when none is complete within `seconds`."""
         if not self._replies:
-            self._reading = asyncio.get_running_loop().create_future()
-            try:
-                await self._wait(self._reading, seconds)
-            finally:
-                self._reading = None
-        if not self._replies:
-            raise WireBroken(self._broken or "connection_lost")
+            await self._wait_for_reply(seconds)
+        if self.owed:
+            self.owed -= 1
         return self._replies.pop(0)
 
-    def write(self, octets: bytes | memoryview) -> None:
-        """Queue octets for the server; raises WireBroken when the connection is gone."""
+    async def _wait_for_reply(self, seconds: float) -> None:
+        self._reading = self._loop.create_future()
+        try:
+            await self._wait(self._reading, seconds)
+        finally:
+            self._reading = None
+        if not self._replies:
+            raise WireBroken(self._broken or "connection_lost")
+
+    def write(self, octets: bytes | memoryview, *, owed: int = 0) -> None:
+        """Queue octets for the server, which owes so many replies to them; raises WireBroken when it is gone."""
         if self.is_broken:
             raise WireBroken(self._broken or "connection_lost")
         assert self._transport is not None  # or it were broken
+        self.owed += owed
         self._transport.write(octets)
 
     async def flush(self, seconds: float) -> None:
         """Wait until everything written is with the kernel."""
         until = time.monotonic() + seconds
         if self._is_paused:
-            self._writing = asyncio.get_running_loop().create_future()
+            self._writing = self._loop.create_future()
             try:
                 await self._wait(self._writing, seconds)
             finally:
@@ -162,7 +180,7 @@ class Wire(asyncio.Protocol):
             self._parser.feed(data, self._replies)
         except BadReply:
             self._break("protocol_error")
-        if len(self._replies) > MAX_UNREAD_REPLIES:
+        if len(self._replies) > self.owed + MAX_UNREAD_REPLIES:
             self._break("protocol_error")
         if self._replies:
             _wake(self._reading)
@@ -188,17 +206,39 @@ class Wire(asyncio.Protocol):
             self._transport.set_write_buffer_limits(high=1, low=0)
 
     async def _wait(self, future: "asyncio.Future[None]", seconds: float) -> None:
+        """Wait until the future is done or the wire breaks, by itself or after `seconds`.
+
+        One alarm serves many waits: it is set for the first of them, and moved on when it rings early.
+        """
         if self._broken is not None:
             return
-        timer = asyncio.get_running_loop().call_later(max(0.0, seconds), self._break, "timeout")
-        try:
-            await future
-        finally:
-            timer.cancel()
+        self._until = self._loop.time() + seconds
+        if self._alarm is None or self._alarm_at > self._until:
+            self._set_alarm(seconds)
+        await future
+
+    def _set_alarm(self, seconds: float) -> None:
+        if self._alarm is not None:
+            self._alarm.cancel()
+        self._alarm_at = self._loop.time() + seconds
+        self._alarm = self._loop.call_later(max(0.0, seconds), self._ring)
+
+    def _ring(self) -> None:
+        self._alarm = None
+        if self._reading is None and self._writing is None:
+            return
+        left = self._until - self._loop.time()
+        if left > 0:
+            self._set_alarm(left)
+        else:
+            self._break("timeout")
 
     def _break(self, reason: str) -> None:
         if self._broken is None:
             self._broken = reason
+        if self._alarm is not None:
+            self._alarm.cancel()
+            self._alarm = None
         for transport in (self._transport, self._socket):
             if transport is not None:
                 transport.abort()

@@ -104,8 +104,13 @@ OURS = {
     ),
     "auth_not_offered": Reason(
         Scope.OURS,
-        "The server offers no login that the gateway knows (PLAIN, LOGIN).",
+        "The server offers no login that the gateway knows (PLAIN, LOGIN; XOAUTH2 for a token).",
         "Check the port and `tls=` in `smtp-url`: most servers offer a login only on 587 with `tls=required`, or on 465.",
+    ),
+    "client_certificate_unusable": Reason(
+        Scope.OURS,
+        "The files of our own certificate cannot be used.",
+        "See that each worker can read the files that `cert` and `key` in `smtp-url` name, in PEM, without a passphrase.",
     ),
     "tls_required": Reason(
         Scope.OURS,

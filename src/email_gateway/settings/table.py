@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 
+from email_gateway.mail.timeouts import Timeouts, parse_timeouts
 from email_gateway.settings.parsing import (
     Network,
     check_smtp_url,
@@ -45,6 +46,7 @@ class Settings:
     secrets_prefix: str
     secrets_cache: timedelta
     transport: str
+    smtp_timeouts: Timeouts
     log_format: str
     log_level: str
     api_host: str
@@ -143,6 +145,8 @@ SETTINGS = (
             parse_transport, shown="inbox in development and test; must be set in production and staging"),
     Setting("SMTP_URL", None, "The smarthost, smtp:// or smtps://user:password@host:port?tls=none|opportunistic|required;"
             " the secret `smtp-url` goes before it.", check_smtp_url),
+    Setting("SMTP_TIMEOUTS", "", "Seconds that steps of a conversation may take where the default does not do, such as"
+            " connect=5,dot=900; the steps are in docs/smtp.md.", parse_timeouts),
     Setting("API_HOST", "127.0.0.1", "The address that the API listens on.",
             parse_pattern(r"[A-Za-z0-9.:-]+", "an IP address or a host name")),
     Setting("API_PORT", "8025", "The port that the API listens on; 0 takes a free one.", parse_number(0, 65_535)),

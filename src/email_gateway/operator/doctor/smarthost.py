@@ -64,7 +64,9 @@ def _judge_failure(target: SmtpTarget, failed: ConversationFailed) -> Finding:
     reason = failed.reason.replace("_", " ")
     means = MEANS.get(failed.stage, MEANS[Stage.CONNECT])
     if failed.reason == "auth_not_offered":
-        means = "It offers no login we know (PLAIN, LOGIN), or only on another port. All mail waits."
+        means = (
+            "It offers no login we know (PLAIN, LOGIN; XOAUTH2 for a token), or only on another port. All mail waits."
+        )
     return broken("smarthost", f"{place} at {failed.stage.upper()}: {reason}{said}", means, _step(target, failed.stage))
 
 
