@@ -2,7 +2,6 @@
 
 import asyncio
 import hashlib
-import re
 import time
 from contextlib import suppress
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from email_gateway.errors import Forbidden, GatewayError, RateLimited, Unauthori
 from email_gateway.flights import Flights
 from email_gateway.observe import get_logger
 from email_gateway.store.accounts import Account, find_account, get_generation, touch_api_key
+from email_gateway.store.key_text import is_mistyped, is_shaped_like_key
 
 log = get_logger(__name__)
 
@@ -22,7 +22,6 @@ CACHE_SECONDS = 5.0
 GENERATION_POLL_SECONDS = 1.0
 MAX_CACHED = 10_000
 OPERATORS = (Access.ADMIN, Access.PROBE, Access.ROTATION)
-_KEY = re.compile(rb"eg_[0-9a-f]{8}_[A-Za-z0-9_-]{43}")
 
 
 @dataclass(slots=True)
@@ -37,8 +36,8 @@ class ApiKeys:
     """The API keys in use, looked up in the database and kept for five seconds at most.
 
     What is kept is found under the key's hash: no key stands in memory after its request. Keys
-    that the database does not know are not kept; what is not even shaped like a key never gets there.
-    Ten keys a minute that nobody has, and their client has to wait.
+    that the database does not know are not kept; what is no key by its shape or its checksum never gets
+    there. Ten keys a minute that nobody has, and their client has to wait.
     """
 
     def __init__(self, context: ApiContext) -> None:
@@ -57,7 +56,7 @@ class ApiKeys:
         was right here before is looked up all the same: many callers may share one address.
         """
         key = _api_key(call.headers)
-        if not _KEY.fullmatch(key):
+        if not is_shaped_like_key(key):
             raise Forbidden("the API key is not valid")
         key_hash = hashlib.sha256(key).digest()
         known = self._known.get(key_hash)
@@ -65,7 +64,8 @@ class ApiKeys:
             return known.account
         if known is None and (wait := await self._limits.key_wait_seconds(self._client(call))):
             raise RateLimited("too many wrong API keys from this address", wait)
-        account = await self._loads.join(key_hash, lambda: self._load(key_hash))
+        # One with a wrong checksum counts as wrong like any other, and costs no query.
+        account = None if is_mistyped(key) else await self._loads.join(key_hash, lambda: self._load(key_hash))
         if account is None:
             await self._limits.add_key_failure(self._client(call))
             raise Forbidden("the API key is not valid")

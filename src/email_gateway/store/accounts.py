@@ -1,7 +1,6 @@
 """Tenants and their API keys. A key's secret is shown once; its SHA-256 is all that is kept."""
 
 import hashlib
-import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -11,6 +10,7 @@ from uuid import UUID, uuid4
 from email_gateway.errors import Conflict, NotFound
 from email_gateway.store.audit import add_audit
 from email_gateway.store.database import Database, Queries, Record
+from email_gateway.store.key_text import make_key_text
 from email_gateway.store.queries import load
 
 SQL = load("accounts")
@@ -18,7 +18,6 @@ SQL = load("accounts")
 FULL_ACCESS = "full_access"
 SENDING_ACCESS = "sending_access"
 TOUCH_INTERVAL = timedelta(minutes=1)
-SECRET_BYTES = 32
 
 Network = IPv4Network | IPv6Network
 
@@ -108,12 +107,11 @@ async def create_api_key(
     allowed_networks: Sequence[Network] = (),
     expires_at: datetime | None = None,
 ) -> NewApiKey:
-    """Make a key `eg_<prefix>_<256 random bits>`; its secret exists only in the returned value.
+    """Make a key; its secret exists only in the returned value.
 
     Raises NotFound when there is no such tenant.
     """
-    prefix = f"eg_{secrets.token_hex(4)}"
-    secret = f"{prefix}_{secrets.token_urlsafe(SECRET_BYTES)}"
+    text = make_key_text()
     key_id = uuid4()
     async with db.transaction() as transaction:
         row = await transaction.fetch_one(
@@ -121,8 +119,8 @@ async def create_api_key(
             tenant_id,
             key_id,
             name,
-            prefix,
-            hash_api_key(secret),
+            text.prefix,
+            hash_api_key(text.secret),
             list(scopes),
             list(allowed_networks),
             expires_at,
@@ -130,7 +128,7 @@ async def create_api_key(
         if row is None:
             raise NotFound("no such tenant")
         await add_audit(transaction, actor=actor, action="api_key.created", tenant_id=tenant_id, subject=str(key_id))
-    return NewApiKey(_api_key(row), secret)
+    return NewApiKey(_api_key(row), text.secret)
 
 
 async def list_api_keys(db: Queries, tenant_id: UUID) -> list[ApiKey]:
