@@ -23,6 +23,7 @@ from email_gateway.limits import Limits
 from email_gateway.observe import get_logger
 from email_gateway.settings import Settings
 from email_gateway.store.accepting import Acceptor
+from email_gateway.store.logins import require_tenant_role
 
 log = get_logger(__name__)
 
@@ -59,7 +60,11 @@ def find_certificate(settings: Settings) -> Certificate | None:
 
 @contextlib.asynccontextmanager
 async def open_site(foundation: Foundation, url: str) -> AsyncIterator["Site"]:
-    """Put the API and the dashboard on a foundation; what was accepted is stored before this closes."""
+    """Put the API and the dashboard on a foundation; what was accepted is stored before this closes.
+
+    Raises ConfigurationError where the database's login may not act for tenants.
+    """
+    await require_tenant_role(foundation.db)
     settings, secrets = foundation.settings, foundation.secrets
     redis = secrets.find("redis-url")
     limits = Limits(redis.value if redis else settings.redis_url)

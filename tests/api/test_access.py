@@ -1,4 +1,5 @@
 import asyncio
+import re
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_network
 from typing import Any
@@ -29,7 +30,7 @@ ID = "00000000-0000-7000-8000-000000000000"
 
 
 def path_of(route: Route) -> str:
-    return route.path.replace("{email_id}", ID).replace("{delivery_id}", f"{ID}-0")
+    return re.sub(r"\{\w+\}", ID, route.path.replace("{delivery_id}", f"{ID}-0"))
 
 
 async def request(shared: Served, route: Route, headers: Any) -> httpx.Response:

@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -114,12 +115,21 @@ def check_account(call: Call, context: ApiContext, *, full_access: bool) -> None
     account = call.account
     if account is None:
         raise Unauthorized("send an API key: Authorization: Bearer eg_...")
+    if account.is_suspended:
+        raise Forbidden("this account is suspended: ask whoever runs this gateway")
     if account.allowed_networks:
         client = client_address(call.scope, context.settings.trusted_proxies)
         if not is_allowed(client, account.allowed_networks):
             raise Forbidden("this API key may not be used from this network")
     if full_access and not account.has_full_access:
         raise Forbidden("this API key may only send")
+
+
+def check_senders(call: Call, domains: Sequence[str]) -> None:
+    """Raise Forbidden when the key is bound to one domain, and mail would be sent from another."""
+    bound_to = call.account.sender_domain if call.account else None
+    if bound_to is not None and any(domain != bound_to for domain in domains):
+        raise Forbidden(f"this API key may only send from addresses at {bound_to}")
 
 
 async def check_admin(call: Call, context: ApiContext, access: Access = Access.ADMIN) -> None:

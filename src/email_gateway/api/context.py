@@ -3,9 +3,10 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Network, IPv6Network
 from typing import Any, Protocol
+from uuid import UUID
 
 from email_gateway.api.preparer import Preparer
 from email_gateway.api.schemas import Ready
@@ -73,3 +74,10 @@ class ApiContext:
     fleet: Fleet
     readiness: Readiness = field(default_factory=Readiness, repr=False)
     preparer: Preparer = field(default_factory=Preparer, repr=False)
+
+    def for_tenant(self, tenant_id: UUID) -> "ApiContext":
+        """Return what a tenant's request may use: the database under row-level security.
+
+        Accepted mail is written for several tenants at once, by the acceptor, which keeps the whole database.
+        """
+        return replace(self, db=self.db.as_tenant(tenant_id))

@@ -49,6 +49,7 @@ class Route:
     status: int = 200
     body: Any = None
     is_body_optional: bool = False
+    may_conflict: bool = False
     parameters: tuple[Query, ...] = ()
 
     @property
