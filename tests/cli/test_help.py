@@ -8,6 +8,7 @@ from email_gateway.cli import COMMANDS, app, load_command
 
 EVERY_COMMAND = [
     "up", "api", "worker", "migrate", "send", "status", "login", "tenants list", "tenants create",
+    "tenants show", "tenants rename", "tenants suspend", "tenants resume", "tenants keys rotate",
     "tenants keys list", "tenants keys create", "tenants keys revoke", "keys status", "keys verify", "keys retire",
     "keys rescue", "keys renew", "keys reseal", "keys index rotate", "keys index drop", "aws rotation-zip", "aws template", "aws policy",
     "aws trust", "queue", "queue hold",

@@ -22,6 +22,8 @@ TOUCH_INTERVAL = timedelta(minutes=1)
 # How long a key that is replaced still opens, where nobody says otherwise, and at most.
 OVERLAP = timedelta(hours=24)
 LONGEST_OVERLAP = timedelta(days=30)
+ENDS_SOON = timedelta(days=14)
+MOST_ENDING = 10
 NAME_IS_TAKEN = "tenant_name_unique"
 
 Network = IPv4Network | IPv6Network
@@ -57,6 +59,15 @@ class ApiKey:
     revoked_at: datetime | None
     last_used_at: datetime | None
     replaced_by: UUID | None
+
+
+@dataclass(frozen=True, slots=True)
+class EndingKey:
+    """A key that ends by itself soon, by the names that operators use."""
+
+    tenant: str
+    prefix: str
+    expires_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,6 +247,11 @@ async def revoke_api_key(db: Database, tenant_id: UUID, api_key_id: UUID, *, act
             transaction, actor=actor, action="api_key.revoked", tenant_id=tenant_id, subject=str(api_key_id)
         )
         return _api_key(row)
+
+
+async def list_ending_api_keys(db: Queries) -> list[EndingKey]:
+    """Return the keys that end within two weeks and have none in their place, those first that end first; ten at most."""
+    return [EndingKey(*row) for row in await db.fetch(SQL.list_ending_api_keys, ENDS_SOON, MOST_ENDING)]
 
 
 async def find_account(db: Queries, key_hash: bytes) -> Account | None:

@@ -108,7 +108,7 @@ WHERE key_hash = $1 AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at
 
 -- name: list_ending_api_keys
 -- The keys that end by themselves within a time and were not replaced, those first that end first.
-SELECT tenant.name AS tenant, api_key.name, prefix, expires_at
+SELECT tenant.name AS tenant, prefix, expires_at
 FROM api_key JOIN tenant USING (tenant_id)
 WHERE expires_at > now() AND expires_at < now() + $1::interval AND revoked_at IS NULL AND replaced_by IS NULL
   AND suspended_at IS NULL
