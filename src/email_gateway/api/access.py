@@ -89,15 +89,16 @@ class ApiKeys:
         return client_address(call.scope, self._trusted_proxies)
 
     async def _load(self, key_hash: bytes) -> Account | None:
-        # Counted from before the lookup: a key revoked during it is gone five seconds later.
-        until = time.monotonic() + CACHE_SECONDS
+        # Counted from before the lookup: a key revoked during it is gone five seconds later, and looked up
+        # again at once where that was noticed meanwhile.
+        until, generation = time.monotonic() + CACHE_SECONDS, self._generation
         account = await find_account(self._db, key_hash)
         if account is None:
             self._known.pop(key_hash, None)
             return None
         if len(self._known) >= MAX_CACHED:
             self._known.clear()
-        self._known[key_hash] = _Known(account, until)
+        self._known[key_hash] = _Known(account, until if generation == self._generation else 0.0)
         if account.is_touch_due:
             # Beside the request: when a key was last used is not worth a caller's wait.
             task = asyncio.create_task(self._touch(account))
