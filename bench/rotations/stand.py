@@ -152,7 +152,7 @@ def _prepare(stand: Stand, tenants: int) -> None:
     own, gateway.environ = gateway.environ, {**gateway.environ, **superuser}
     gateway.command("migrate")
     gateway.environ = own
-    stand.sql(f"CREATE ROLE {ROLE} LOGIN PASSWORD '{password}' IN ROLE email_gateway_service")
+    stand.sql(f"CREATE ROLE {ROLE} LOGIN PASSWORD '{password}' IN ROLE email_gateway_service, email_gateway_tenant")
     values = {
         **{name: new_value() for name in ("encryption-key", "encryption-salt", "admin-api-key", "rotation-key")},
         "database-url": stand.database_secret(password),

@@ -13,7 +13,7 @@ from starlette.applications import Starlette
 from starlette.responses import RedirectResponse
 from starlette.routing import Mount
 
-from email_gateway.api import Api, ApiContext, build_api
+from email_gateway.api import Api, ApiContext, build_api, know_verified_domains
 from email_gateway.api.certificate import Certificate
 from email_gateway.api.clients import client_address, is_within
 from email_gateway.api.server import make_server
@@ -23,6 +23,7 @@ from email_gateway.limits import Limits
 from email_gateway.observe import get_logger
 from email_gateway.settings import Settings
 from email_gateway.store.accepting import Acceptor
+from email_gateway.store.logins import require_tenant_role
 
 log = get_logger(__name__)
 
@@ -59,13 +60,26 @@ def find_certificate(settings: Settings) -> Certificate | None:
 
 @contextlib.asynccontextmanager
 async def open_site(foundation: Foundation, url: str) -> AsyncIterator["Site"]:
-    """Put the API and the dashboard on a foundation; what was accepted is stored before this closes."""
+    """Put the API and the dashboard on a foundation; what was accepted is stored before this closes.
+
+    Raises ConfigurationError where the database's login may not act for tenants.
+    """
+    await require_tenant_role(foundation.db)
     settings, secrets = foundation.settings, foundation.secrets
     redis = secrets.find("redis-url")
     limits = Limits(redis.value if redis else settings.redis_url)
     acceptor = Acceptor(foundation.db)
     api = build_api(
-        ApiContext(settings, foundation.db, foundation.keyring, secrets, acceptor, limits, foundation.fleet)
+        ApiContext(
+            settings,
+            foundation.db,
+            foundation.keyring,
+            secrets,
+            acceptor,
+            limits,
+            foundation.fleet,
+            know_verified_domains(foundation.db),
+        )
     )
     dashboard = build_dashboard(
         DashboardContext(

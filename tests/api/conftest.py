@@ -6,7 +6,7 @@ from dataclasses import replace
 import httpx
 import pytest
 
-from email_gateway.api import ApiContext
+from email_gateway.api import ApiContext, know_verified_domains
 from email_gateway.fleet import Fleet
 from email_gateway.limits import Limits
 from email_gateway.secrets import SecretsService
@@ -35,7 +35,7 @@ async def context_over(db: Database) -> AsyncIterator[ApiContext]:
     acceptor = Acceptor(db)
     fleet = Fleet(db, secrets, keyring, "api")
     await fleet.start()
-    yield ApiContext(settings, db, keyring, secrets, acceptor, Limits(), fleet)
+    yield ApiContext(settings, db, keyring, secrets, acceptor, Limits(), fleet, know_verified_domains(db))
     await fleet.close()
     await acceptor.close()
     await secrets.close()
@@ -115,7 +115,7 @@ async def served_from_secrets_manager(aws: Aws, db: Database) -> AsyncIterator[S
     fleet = Fleet(db, secrets, keyring, "api")
     await fleet.start()
     acceptor = Acceptor(db)
-    context = ApiContext(settings, db, keyring, secrets, acceptor, Limits(), fleet)
+    context = ApiContext(settings, db, keyring, secrets, acceptor, Limits(), fleet, know_verified_domains(db))
     accounts = await make_accounts(db)
     async with serving(context) as url:
         yield Served(url, context, *accounts)

@@ -1,4 +1,5 @@
 import asyncio
+import re
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_network
 from typing import Any
@@ -10,8 +11,15 @@ from email_gateway.api import ApiContext
 from email_gateway.api.access import OPERATORS
 from email_gateway.api.routes import ROUTES
 from email_gateway.api.routing import Access, Route
-from email_gateway.store.accounts import SENDING_ACCESS, create_api_key, list_api_keys, revoke_api_key
+from email_gateway.store.accounts import (
+    SENDING_ACCESS,
+    create_api_key,
+    hash_api_key,
+    list_api_keys,
+    revoke_api_key,
+)
 from email_gateway.store.database import Database
+from email_gateway.store.key_text import CHECKSUM_DIGITS, make_key_text
 from tests.api.house import ADMIN_KEY, Served, email, serving
 
 pytestmark = pytest.mark.anyio
@@ -22,7 +30,7 @@ ID = "00000000-0000-7000-8000-000000000000"
 
 
 def path_of(route: Route) -> str:
-    return route.path.replace("{email_id}", ID).replace("{domain_id}", ID).replace("{delivery_id}", f"{ID}-0")
+    return re.sub(r"\{\w+\}", ID, route.path.replace("{delivery_id}", f"{ID}-0"))
 
 
 async def request(shared: Served, route: Route, headers: Any) -> httpx.Response:
@@ -103,17 +111,49 @@ async def test_ten_invented_api_keys_make_a_client_wait_and_no_caller_whose_key_
         assert (await caller.get("/v1/emails")).status_code == 200
 
 
+def mistyped(secret: str) -> str:
+    """The key with the last letter of its secret wrong."""
+    wrong = "a" if secret[-7] != "a" else "b"
+    return f"{secret[:-7]}{wrong}{secret[-6:]}"
+
+
+async def test_ten_mistyped_api_keys_make_a_client_wait_though_none_is_looked_up(unlimited: Served) -> None:
+    wrong = mistyped(unlimited.acme_key)
+    async with unlimited.client() as caller, unlimited.client(wrong) as mistaken:
+        assert (await caller.get("/v1/emails")).status_code == 200
+        for _ in range(10):
+            answer = await mistaken.get("/v1/emails")
+            assert (answer.status_code, answer.json()["name"]) == (403, "invalid_api_key")
+        refused = await mistaken.get("/v1/emails")
+        assert (refused.status_code, refused.json()["name"]) == (429, "rate_limit_exceeded")
+        assert (await caller.get("/v1/emails")).status_code == 200
+
+
+async def test_a_key_from_before_there_were_checksums_works(shared: Served) -> None:
+    made = await create_api_key(shared.db, shared.acme, "old", actor="test")
+    without = made.secret[:-CHECKSUM_DIGITS]
+    await shared.db.execute(
+        "UPDATE api_key SET key_hash = $2 WHERE api_key_id = $1", made.key.api_key_id, hash_api_key(without)
+    )
+    async with shared.client(without) as client:
+        assert (await client.get("/v1/emails")).status_code == 200
+
+
 async def bump(db: Database) -> None:
     """End the cache of keys, as a revoked one does."""
     async with db.transaction() as transaction:
         await transaction.execute("UPDATE generation SET value = value + 1 WHERE name = 'api_keys'")
 
 
-async def test_neither_what_is_no_key_nor_a_slowed_client_asks_the_database(context: ApiContext) -> None:
+async def test_neither_what_is_no_key_nor_a_mistyped_one_nor_a_slowed_client_asks_the_database(
+    context: ApiContext,
+) -> None:
     async with serving(context) as url, httpx.AsyncClient(base_url=url) as client:
         await context.db.close()
         for nonsense in ("nonsense", "re_123", f"eg_00000000_{'A' * 42}", f"eg_0000000G_{'A' * 43}", "eg_" + "A" * 500):
             assert (await client.get("/v1/emails", headers={"x-api-key": nonsense})).status_code == 403
+        wrong = mistyped(make_key_text().secret)
+        assert (await client.get("/v1/emails", headers={"x-api-key": wrong})).status_code == 403
         assert (await client.get("/v1/emails", headers={"x-api-key": invented_key(0)})).status_code == 503
         for _ in range(10):
             await context.limits.add_key_failure("127.0.0.1")

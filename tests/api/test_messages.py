@@ -1,5 +1,4 @@
 import uuid
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 import httpx
@@ -7,8 +6,6 @@ import pytest
 from uuid_utils.compat import uuid7
 
 from email_gateway.api.messages import last_event, show_address
-from email_gateway.api.routes import ROUTES
-from email_gateway.api.routing import Access, Route
 from email_gateway.mail.content import Address
 from email_gateway.mail.deliveries import State
 from tests.api.house import Served, email
@@ -166,28 +163,6 @@ async def test_a_hit_whose_content_says_otherwise_is_left_out(api: Served, acme:
     found = (await acme.post("/v1/emails/search", json={"address": "maria@example.net"})).json()["data"]
     assert other not in [one["id"] for one in found]
     assert len(found) == 1
-
-
-async def add_domain(client: httpx.AsyncClient) -> str:
-    answer = await client.post("/v1/domains", json={"name": f"d{uuid.uuid4().hex}.example"})
-    return str(answer.json()["id"])
-
-
-# What another tenant's id of each kind is.
-MAKERS: dict[str, Callable[[httpx.AsyncClient], Awaitable[str]]] = {"email_id": send, "domain_id": add_domain}
-WITH_IDS = [route for route in ROUTES if route.path_parameters and route.access in (Access.FULL, Access.SENDING)]
-
-
-@pytest.mark.parametrize("route", WITH_IDS, ids=lambda route: f"{route.method} {route.path}")
-@pytest.mark.parametrize("whose", ["another tenant's", "nobody's", "no id"])
-async def test_an_id_that_is_not_the_callers_is_404_on_every_route(shared: Served, route: Route, whose: str) -> None:
-    (parameter,) = route.path_parameters
-    async with shared.client(shared.other_key) as other:
-        made = await MAKERS[parameter](other)
-    used = {"another tenant's": made, "nobody's": str(uuid7()), "no id": "%00-1"}[whose]
-    async with shared.client() as acme:
-        answer = await acme.request(route.method, route.path.replace(f"{{{parameter}}}", used), json={})
-    assert (answer.status_code, answer.json()["name"]) == (404, "not_found")
 
 
 async def test_another_tenants_messages_are_in_no_list(shared: Served) -> None:

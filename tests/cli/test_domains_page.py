@@ -12,7 +12,7 @@ import pytest
 from email_gateway.mail.domains import Shown
 from email_gateway.store.database import Database
 from email_gateway.store.domains import list_domains
-from email_gateway.store.messages import Page
+from email_gateway.store.pages import Page
 from tests.conftest import KEY, SALT
 from tests.dns_server import DnsServer, publish
 

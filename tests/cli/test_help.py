@@ -8,8 +8,9 @@ from email_gateway.cli import COMMANDS, app, load_command
 
 EVERY_COMMAND = [
     "up", "api", "worker", "migrate", "send", "status", "login", "tenants list", "tenants create",
-    "tenants keys list", "tenants keys create", "tenants keys revoke", "domains add", "domains list",
-    "domains show", "domains verify", "domains rotate", "domains remove", "keys status", "keys verify", "keys retire",
+    "domains add", "domains list", "domains show", "domains verify", "domains rotate", "domains remove",
+    "tenants show", "tenants rename", "tenants suspend", "tenants resume", "tenants keys rotate",
+    "tenants keys list", "tenants keys create", "tenants keys revoke", "keys status", "keys verify", "keys retire",
     "keys rescue", "keys renew", "keys reseal", "keys index rotate", "keys index drop", "aws rotation-zip", "aws template", "aws policy",
     "aws trust", "queue", "queue hold",
     "queue release", "queue flush", "dlq list", "dlq show", "dlq retry", "dlq discard", "trace", "doctor",

@@ -17,7 +17,7 @@ from email_gateway.store import domains as store
 from email_gateway.store.audit import list_audit
 from email_gateway.store.database import Database
 from email_gateway.store.domains import OVERLAP, DkimKey, Domain
-from email_gateway.store.messages import Page
+from email_gateway.store.pages import Page
 from email_gateway.vault.keyring import Keyring
 from tests.dns_server import DnsServer, publish
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import httpx
 import pytest
 
-from email_gateway.api import ApiContext
+from email_gateway.api import ApiContext, know_verified_domains
 from email_gateway.api.context import Readiness
 from email_gateway.fleet import Fleet
 from email_gateway.limits import Limits
@@ -156,7 +156,9 @@ async def running(db: Database, aws: Aws, clock: FakeClock, limits: CallLimits =
     fleet = Fleet(db, secrets, keyring, "api")
     await fleet.start()
     acceptor = Acceptor(db)
-    context = ApiContext(settings, db, keyring, secrets, acceptor, Limits(), fleet, EveryTime())
+    context = ApiContext(
+        settings, db, keyring, secrets, acceptor, Limits(), fleet, know_verified_domains(db), EveryTime()
+    )
     async with serving(context) as url, httpx.AsyncClient(base_url=url, timeout=30, trust_env=False) as http:
         yield Running(http, secrets, source)
     await acceptor.close()

@@ -21,6 +21,8 @@ PACKAGES = {
     "curl": "curl",
     "jq": "jq",
     "mmdebstrap": "mmdebstrap",
+    "node": "nodejs",
+    "npm": "npm",
 }
 
 

@@ -23,7 +23,7 @@ class Role:
 
     async def create(self) -> None:
         await self._admin.execute(f"CREATE ROLE {self.name} LOGIN")
-        await self._admin.execute(f"GRANT SELECT, INSERT ON tenant TO {self.name}")
+        await self._admin.execute(f"GRANT email_gateway_service TO {self.name}")
         await self.change_password()
 
     async def change_password(self) -> str:

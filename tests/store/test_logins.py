@@ -12,8 +12,9 @@ import pytest
 
 from email_gateway.embedded import EmbeddedPostgres, binaries
 from email_gateway.errors import ConfigurationError, DatabaseRefused
+from email_gateway.store.accounts import create_api_key, create_tenant, find_account, hash_api_key, list_api_keys
 from email_gateway.store.database import Database
-from email_gateway.store.logins import LOGINS, MIGRATOR, PROCESS, prepare_logins
+from email_gateway.store.logins import LOGINS, MIGRATOR, PROCESS, prepare_logins, require_tenant_role
 from email_gateway.store.migrations import FORMER_TEXTS, list_migrations, migrate, require_current
 from tests.conftest import at
 from tests.plugins.marks import Watch
@@ -119,6 +120,48 @@ async def test_a_process_that_would_have_to_migrate_is_told_who_can(
     finally:
         await owner.execute("INSERT INTO schema_migration (name, sha256) VALUES ($1, $2)", name, row["sha256"])
         await owner.close()
+
+
+async def test_a_process_may_act_for_tenants_and_one_that_may_not_is_told_what_it_needs(
+    process: Database, server: EmbeddedPostgres
+) -> None:
+    await require_tenant_role(process)
+    superuser = await Database.connect(server.url, pool_size=1)
+    await superuser.execute("REVOKE email_gateway_tenant FROM email_gateway_process")
+    try:
+        with pytest.raises(ConfigurationError, match="GRANT email_gateway_tenant"):
+            await require_tenant_role(process)
+    finally:
+        await superuser.execute("GRANT email_gateway_tenant TO email_gateway_process")
+        await superuser.close()
+
+
+@pytest.mark.parametrize("right", ["CREATEROLE", "NOCREATEROLE"])
+async def test_a_user_that_owns_everything_works_on_and_may_act_for_tenants_where_it_can_give_itself_that(
+    watch: Watch, right: str
+) -> None:
+    with fresh_server(watch) as server:
+        superuser = await Database.connect(server.url, pool_size=1)
+        await superuser.execute(f"CREATE ROLE one LOGIN {right}")
+        await set_password(superuser, "one", server)
+        if right == "NOCREATEROLE":  # an administrator made them
+            for role in ("owner", "service", "tenant"):
+                await superuser.execute(f"CREATE ROLE email_gateway_{role}")
+        await superuser.execute("CREATE DATABASE theirs OWNER one")
+        url = at(server.url_of("one"), "theirs")
+        assert await migrate(url)
+        db = await Database.connect(url, pool_size=1)
+        tenant = await create_tenant(db, "acme", actor="test")
+        made = await create_api_key(db, tenant.tenant_id, "key", actor="test")
+        assert await find_account(db, hash_api_key(made.secret)) is not None, "policies do not bind the owner"
+        if right == "NOCREATEROLE":
+            with pytest.raises(ConfigurationError, match="GRANT email_gateway_tenant"):
+                await require_tenant_role(db)
+            await superuser.execute("GRANT email_gateway_tenant TO one")
+        await require_tenant_role(db)
+        assert [key.name for key in await list_api_keys(db.as_tenant(tenant.tenant_id), tenant.tenant_id)] == ["key"]
+        await db.close()
+        await superuser.close()
 
 
 async def test_preparing_again_changes_a_password_and_nothing_else(process: Database, server: EmbeddedPostgres) -> None:

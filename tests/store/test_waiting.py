@@ -1,7 +1,7 @@
 """The queue as it is counted, what waits for a person, and one mail's story."""
 
 import uuid
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -9,6 +9,13 @@ from email_gateway.errors import NotFound
 from email_gateway.mail.deliveries import Phase
 from email_gateway.store import deliveries, holds, pace
 from email_gateway.store.accepting import Acceptor
+from email_gateway.store.accounts import (
+    create_api_key,
+    resume_tenant,
+    revoke_api_key,
+    rotate_api_key,
+    suspend_tenant,
+)
 from email_gateway.store.database import Database
 from email_gateway.store.deliveries import Turns
 from email_gateway.store.holds import Target
@@ -150,3 +157,26 @@ async def test_a_finished_delivery_waits_for_nothing_and_a_dead_one_says_why(
         (found,) = (await trace_message(db, message_id)).waits_for
         assert (found or "").startswith(told or "")
         assert (found is None) == (told is None)
+
+
+async def test_a_key_that_ends_soon_waits_for_a_person_until_another_is_in_its_place(
+    db: Database, tenant_id: uuid.UUID
+) -> None:
+    now = datetime.now(UTC)
+    soon = await create_api_key(db, tenant_id, "soon", actor="test", expires_at=now + timedelta(days=13))
+    for name, days in (("later", 15), ("ended", -1)):
+        await create_api_key(db, tenant_id, name, actor="test", expires_at=now + timedelta(days=days))
+    await create_api_key(db, tenant_id, "for ever", actor="test")
+    revoked = await create_api_key(db, tenant_id, "revoked", actor="test", expires_at=now + timedelta(days=1))
+    await revoke_api_key(db, tenant_id, revoked.key.api_key_id, actor="test")
+    (concern,) = await list_concerns(db, [])
+    assert (concern.kind, concern.what, concern.count) == ("ending", f"API key {soon.key.prefix} of acme", None)
+    assert f"{soon.key.expires_at:%Y-%m-%d}" in concern.why
+    assert f"`email-gateway tenants keys rotate acme {soon.key.prefix}`" in concern.to_do
+    await suspend_tenant(db, tenant_id, actor="test")
+    assert await list_concerns(db, []) == []
+    await resume_tenant(db, tenant_id, actor="test")
+    new = await rotate_api_key(db, tenant_id, soon.key.api_key_id, actor="test")
+    assert [one.what for one in await list_concerns(db, [])] == [f"API key {new.key.prefix} of acme"], "13 days again"
+    await db.execute("UPDATE tenant SET name = 'a b; c' WHERE tenant_id = $1", tenant_id)
+    assert "rotate 'a b; c' eg_" in (await list_concerns(db, []))[0].to_do

@@ -5,6 +5,6 @@ the business of the store and the vault.
 """
 
 from email_gateway.api.app import Api, build_api
-from email_gateway.api.context import ApiContext
+from email_gateway.api.context import ApiContext, know_verified_domains
 
-__all__ = ["Api", "ApiContext", "build_api"]
+__all__ = ["Api", "ApiContext", "build_api", "know_verified_domains"]

@@ -2,8 +2,8 @@
 
 import asyncio
 import hashlib
-import re
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -15,6 +15,7 @@ from email_gateway.errors import Forbidden, GatewayError, RateLimited, Unauthori
 from email_gateway.flights import Flights
 from email_gateway.observe import get_logger
 from email_gateway.store.accounts import Account, find_account, get_generation, touch_api_key
+from email_gateway.store.key_text import is_mistyped, is_shaped_like_key
 
 log = get_logger(__name__)
 
@@ -22,7 +23,6 @@ CACHE_SECONDS = 5.0
 GENERATION_POLL_SECONDS = 1.0
 MAX_CACHED = 10_000
 OPERATORS = (Access.ADMIN, Access.PROBE, Access.ROTATION)
-_KEY = re.compile(rb"eg_[0-9a-f]{8}_[A-Za-z0-9_-]{43}")
 
 
 @dataclass(slots=True)
@@ -37,8 +37,8 @@ class ApiKeys:
     """The API keys in use, looked up in the database and kept for five seconds at most.
 
     What is kept is found under the key's hash: no key stands in memory after its request. Keys
-    that the database does not know are not kept; what is not even shaped like a key never gets there.
-    Ten keys a minute that nobody has, and their client has to wait.
+    that the database does not know are not kept; what is no key by its shape or its checksum never gets
+    there. Ten keys a minute that nobody has, and their client has to wait.
     """
 
     def __init__(self, context: ApiContext) -> None:
@@ -57,7 +57,7 @@ class ApiKeys:
         was right here before is looked up all the same: many callers may share one address.
         """
         key = _api_key(call.headers)
-        if not _KEY.fullmatch(key):
+        if not is_shaped_like_key(key):
             raise Forbidden("the API key is not valid")
         key_hash = hashlib.sha256(key).digest()
         known = self._known.get(key_hash)
@@ -65,7 +65,8 @@ class ApiKeys:
             return known.account
         if known is None and (wait := await self._limits.key_wait_seconds(self._client(call))):
             raise RateLimited("too many wrong API keys from this address", wait)
-        account = await self._loads.join(key_hash, lambda: self._load(key_hash))
+        # One with a wrong checksum counts as wrong like any other, and costs no query.
+        account = None if is_mistyped(key) else await self._loads.join(key_hash, lambda: self._load(key_hash))
         if account is None:
             await self._limits.add_key_failure(self._client(call))
             raise Forbidden("the API key is not valid")
@@ -88,15 +89,16 @@ class ApiKeys:
         return client_address(call.scope, self._trusted_proxies)
 
     async def _load(self, key_hash: bytes) -> Account | None:
-        # Counted from before the lookup: a key revoked during it is gone five seconds later.
-        until = time.monotonic() + CACHE_SECONDS
+        # Counted from before the lookup: a key revoked during it is gone five seconds later, and looked up
+        # again at once where that was noticed meanwhile.
+        until, generation = time.monotonic() + CACHE_SECONDS, self._generation
         account = await find_account(self._db, key_hash)
         if account is None:
             self._known.pop(key_hash, None)
             return None
         if len(self._known) >= MAX_CACHED:
             self._known.clear()
-        self._known[key_hash] = _Known(account, until)
+        self._known[key_hash] = _Known(account, until if generation == self._generation else 0.0)
         if account.is_touch_due:
             # Beside the request: when a key was last used is not worth a caller's wait.
             task = asyncio.create_task(self._touch(account))
@@ -114,12 +116,21 @@ def check_account(call: Call, context: ApiContext, *, full_access: bool) -> None
     account = call.account
     if account is None:
         raise Unauthorized("send an API key: Authorization: Bearer eg_...")
+    if account.is_suspended:
+        raise Forbidden("this account is suspended: ask whoever runs this gateway")
     if account.allowed_networks:
         client = client_address(call.scope, context.settings.trusted_proxies)
         if not is_allowed(client, account.allowed_networks):
             raise Forbidden("this API key may not be used from this network")
     if full_access and not account.has_full_access:
         raise Forbidden("this API key may only send")
+
+
+def check_senders(call: Call, domains: Sequence[str]) -> None:
+    """Raise Forbidden when the key is bound to one domain, and mail would be sent from another."""
+    bound_to = call.account.sender_domain if call.account else None
+    if bound_to is not None and any(domain != bound_to for domain in domains):
+        raise Forbidden(f"this API key may only send from addresses at {bound_to}")
 
 
 async def check_admin(call: Call, context: ApiContext, access: Access = Access.ADMIN) -> None:

@@ -13,7 +13,7 @@ from email_gateway.api.domain_views import DomainDetail, domain_detail, verified
 from email_gateway.delivery.dns import Resolver
 from email_gateway.delivery.domains import add_domain, rotate_domain, verify_domain
 from email_gateway.store.domains import Domain, get_domain_by_id, list_domains, remove_domain
-from email_gateway.store.messages import Page
+from email_gateway.store.pages import Page
 
 
 class NewDomain(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -7,6 +7,7 @@ validation, the sealing and the commit's share of one accepted message.
 import asyncio
 import logging
 from contextlib import suppress
+from functools import lru_cache
 
 import uuid_utils
 
@@ -23,6 +24,8 @@ from email_gateway.observe import bind, get_logger
 log = get_logger(__name__)
 _LEVEL = logging.getLogger(__name__)
 
+MOST_TENANTS = 10_000
+
 # Answers hold personal data, and none of them is a page.
 _ALWAYS = ((b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff"))
 
@@ -32,6 +35,7 @@ class Api:
 
     def __init__(self, context: ApiContext) -> None:
         self._context = context
+        self._for_tenant = lru_cache(MOST_TENANTS)(context.for_tenant)  # it costs more than a look at what is kept
         self._routes = RouteTable(ROUTES)
         self._keys = ApiKeys(context)
         self._budget = BodyBudget()
@@ -86,12 +90,14 @@ class Api:
             call.headers = read_headers(call.scope)
             route, call.params = self._routes.find(call.scope["method"], call.scope["path"])
             call.route = route.path
+            context = self._context
             if route.access in OPERATORS:
-                await check_admin(call, self._context, route.access)
+                await check_admin(call, context, route.access)
             elif route.access is not Access.PUBLIC:
                 call.account = await self._keys.authenticate(call)
-                check_account(call, self._context, full_access=route.access is Access.FULL)
-            return await route.handler(self._context, call)
+                check_account(call, context, full_access=route.access is Access.FULL)
+                context = self._for_tenant(call.tenant_id)
+            return await route.handler(context, call)
         except ClientGone:
             raise
         except Exception as error:  # noqa: BLE001 - the outermost frame: every error becomes an answer

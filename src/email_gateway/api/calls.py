@@ -12,6 +12,7 @@ from uuid import UUID
 from email_gateway.api.bodies import HAS_MEMORY_FILES, LARGE_BODY_BYTES, BodyBudget, LargeBody
 from email_gateway.errors import Fault, InvalidRequest, NotFound, TooLarge
 from email_gateway.store.accounts import Account
+from email_gateway.store.pages import Page
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -81,6 +82,11 @@ class Call:
         if self.account is None:
             raise RuntimeError("this route serves no tenant")
         return self.account.tenant_id
+
+    @property
+    def api_key_actor(self) -> str:
+        """Return what the audit calls the caller's API key."""
+        return f"api_key:{self.account.api_key_id}" if self.account else "nobody"
 
     async def read_small_body(self) -> bytes | bytearray:
         """Return the body of a request that carries no mail; raises as `read_body` does."""
@@ -191,6 +197,19 @@ def parse_limit(text: str | None) -> int:
             "the page is not valid", (Fault("/limit", f"use a whole number between 1 and {MAX_PAGE}"),)
         )
     return int(text)
+
+
+def parse_page(query: dict[str, str]) -> Page:
+    """Read which part of a list is asked for: `limit`, and `after` or `before` an id."""
+    after, before = (parse_cursor(query[name], name) if name in query else None for name in ("after", "before"))
+    return make_page(parse_limit(query.get("limit")), after, before)
+
+
+def make_page(limit: int, after: UUID | None, before: UUID | None) -> Page:
+    """Return a part of a list; raises InvalidRequest when it has two beginnings."""
+    if after is not None and before is not None:
+        raise InvalidRequest("the page is not valid", (Fault("/before", "give after or before, not both"),))
+    return Page(limit, after, before)
 
 
 def parse_moment(text: str, name: str) -> datetime:

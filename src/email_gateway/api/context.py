@@ -3,9 +3,10 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Network, IPv6Network
 from typing import Any, Protocol
+from uuid import UUID
 
 from email_gateway.api.preparer import Preparer
 from email_gateway.api.schemas import Ready
@@ -44,6 +45,11 @@ class ApiSettings(Protocol):
     def trusted_proxies(self) -> Sequence[IPv4Network | IPv6Network]: ...
 
 
+def know_verified_domains(db: Database) -> DomainFacts[bool]:
+    """Return what keeps whose domains are verified, for all tenants of a process."""
+    return DomainFacts(db, lambda tenant_id, sender_domain: is_verified(db, tenant_id, sender_domain))
+
+
 class Readiness:
     """The last answer about readiness, at most a second old, found once for all who ask at a time.
 
@@ -77,11 +83,13 @@ class ApiContext:
     acceptor: Acceptor
     limits: Limits
     fleet: Fleet
+    verified_domains: DomainFacts[bool]
     readiness: Readiness = field(default_factory=Readiness, repr=False)
     preparer: Preparer = field(default_factory=Preparer, repr=False)
-    verified_domains: DomainFacts[bool] = field(init=False, repr=False)
 
-    def __post_init__(self) -> None:
-        """Begin to keep whose domains are verified."""
-        facts = DomainFacts(self.db, lambda tenant_id, sender_domain: is_verified(self.db, tenant_id, sender_domain))
-        object.__setattr__(self, "verified_domains", facts)
+    def for_tenant(self, tenant_id: UUID) -> "ApiContext":
+        """Return what a tenant's request may use: the database under row-level security.
+
+        Accepted mail is written for several tenants at once, by the acceptor, which keeps the whole database.
+        """
+        return replace(self, db=self.db.as_tenant(tenant_id))

@@ -14,7 +14,7 @@ from email_gateway.delivery.domains import add_domain, verify_domain
 from email_gateway.errors import Fault, InvalidRequest
 from email_gateway.mail.domains import DomainState, KeyState, key_record_name, key_record_value
 from email_gateway.store.domains import DkimKey, Domain, get_domain, list_domains, remove_domain
-from email_gateway.store.messages import Page
+from email_gateway.store.pages import Page
 
 REGION = "self-hosted"  # the field is there for clients that read it; nothing here has a region
 

@@ -2,7 +2,7 @@
 
 from functools import cache
 
-from email_gateway.api import dead_letters, health, keys, messages, queue, secrets, sending, traces
+from email_gateway.api import api_keys, dead_letters, health, keys, messages, queue, secrets, sending, tenants, traces
 from email_gateway.api.calls import Call, Reply
 from email_gateway.api.context import ApiContext
 from email_gateway.api.domain_routes import DOMAINS
@@ -94,6 +94,44 @@ EMAILS = (
         Access.FULL,
         "Read a message's history",
         EventList,
+    ),
+)
+API_KEYS = (
+    Route(
+        "POST",
+        "/v1/api-keys",
+        api_keys.create_key,
+        Access.FULL,
+        "Make an API key",
+        api_keys.ApiKeyCreated,
+        201,
+        api_keys.CreateApiKey,
+    ),
+    Route(
+        "GET",
+        "/v1/api-keys",
+        api_keys.list_keys,
+        Access.FULL,
+        "List API keys",
+        api_keys.ApiKeyList,
+        parameters=PAGE,
+    ),
+    Route(
+        "PATCH",
+        "/v1/api-keys/{api_key_id}",
+        api_keys.rename_key,
+        Access.FULL,
+        "Rename an API key",
+        api_keys.ApiKeyRenamed,
+        body=api_keys.RenameApiKey,
+    ),
+    Route(
+        "DELETE",
+        "/v1/api-keys/{api_key_id}",
+        api_keys.delete_key,
+        Access.FULL,
+        "Delete an API key",
+        api_keys.ApiKeyDeleted,
     ),
 )
 HEALTH = (
@@ -248,4 +286,83 @@ QUEUE = (
         traces.TraceView,
     ),
 )
-ROUTES = (*EMAILS, *DOMAINS, *HEALTH, *SECRETS, *KEYS, *QUEUE, *DEAD_LETTERS)
+TENANTS = (
+    Route("GET", "/admin/tenants", tenants.list_all_tenants, Access.ADMIN, "List tenants", tenants.TenantList),
+    Route(
+        "POST",
+        "/admin/tenants",
+        tenants.add_tenant,
+        Access.ADMIN,
+        "Make a tenant",
+        tenants.TenantView,
+        201,
+        tenants.NamedTenant,
+        may_conflict=True,
+    ),
+    Route("GET", "/admin/tenants/{tenant_id}", tenants.show_tenant, Access.ADMIN, "Show a tenant", tenants.TenantView),
+    Route(
+        "PATCH",
+        "/admin/tenants/{tenant_id}",
+        tenants.change_tenant,
+        Access.ADMIN,
+        "Rename a tenant",
+        tenants.TenantView,
+        body=tenants.NamedTenant,
+        may_conflict=True,
+    ),
+    *(
+        Route(
+            "POST",
+            f"/admin/tenants/{{tenant_id}}/{act}",
+            handler,
+            Access.ADMIN,
+            summary,
+            tenants.TenantView,
+            body=tenants.SuspensionAct,
+            is_body_optional=True,
+        )
+        for act, handler, summary in (
+            ("suspend", tenants.suspend, "Suspend a tenant"),
+            ("resume", tenants.resume, "Resume a tenant"),
+        )
+    ),
+    Route(
+        "GET",
+        "/admin/tenants/{tenant_id}/api-keys",
+        tenants.list_tenant_keys,
+        Access.ADMIN,
+        "List a tenant's API keys",
+        tenants.TenantKeyList,
+    ),
+    Route(
+        "POST",
+        "/admin/tenants/{tenant_id}/api-keys",
+        tenants.add_tenant_key,
+        Access.ADMIN,
+        "Make an API key for a tenant",
+        tenants.TenantKeyMade,
+        201,
+        tenants.CreateTenantKey,
+    ),
+    Route(
+        "POST",
+        "/admin/tenants/{tenant_id}/api-keys/{api_key_id}/rotate",
+        tenants.rotate_tenant_key,
+        Access.ADMIN,
+        "Make an API key in another's place",
+        tenants.TenantKeyMade,
+        201,
+        tenants.RotateTenantKey,
+        is_body_optional=True,
+        may_conflict=True,
+    ),
+    Route(
+        "DELETE",
+        "/admin/tenants/{tenant_id}/api-keys/{api_key_id}",
+        tenants.revoke_tenant_key,
+        Access.ADMIN,
+        "Revoke a tenant's API key",
+        tenants.TenantKeyView,
+    ),
+)
+ROUTES = (*EMAILS, *DOMAINS, *API_KEYS, *HEALTH, *SECRETS, *KEYS, *QUEUE, *DEAD_LETTERS, *TENANTS)

@@ -49,8 +49,8 @@ class Route:
     status: int = 200
     body: Any = None
     is_body_optional: bool = False
-    parameters: tuple[Query, ...] = ()
     may_conflict: bool = False
+    parameters: tuple[Query, ...] = ()
 
     @property
     def path_parameters(self) -> list[str]:

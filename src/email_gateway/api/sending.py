@@ -4,6 +4,7 @@ import asyncio
 import re
 from typing import Literal
 
+from email_gateway.api.access import check_senders
 from email_gateway.api.bodies import LargeBody
 from email_gateway.api.calls import MAX_BODY_BYTES, Call, Reply
 from email_gateway.api.context import ApiContext
@@ -50,15 +51,16 @@ async def _store(
     """Prepare the request, a large one in a process of its own, and return after COMMIT."""
     if isinstance(body, LargeBody):
         async with call.budget.at_work:
-            return await _commit(context, await context.preparer.prepare(order, keys, body))
+            return await _commit(context, call, await context.preparer.prepare(order, keys, body))
     if len(body) <= OFF_LOOP_BYTES:
-        return await _commit(context, prepare(order, keys, body))
+        return await _commit(context, call, prepare(order, keys, body))
     async with call.budget.in_thread:
         request = await asyncio.to_thread(prepare, order, keys, body)
-    return await _commit(context, request)
+    return await _commit(context, call, request)
 
 
-async def _commit(context: ApiContext, request: NewRequest) -> Accepted:
+async def _commit(context: ApiContext, call: Call, request: NewRequest) -> Accepted:
+    check_senders(call, [message.sender_domain for message in request.messages])
     await _require_verified(context, request)
     accepted = await context.acceptor.accept(request)
     if not accepted.is_replay:

@@ -5,7 +5,8 @@ from uuid import UUID
 
 import typer
 
-from email_gateway.cli.tenants import get_tenant
+from email_gateway.cli.exits import CommandFailed
+from email_gateway.store.accounts import Tenant, find_tenant_by_name
 from email_gateway.store.database import Queries
 
 MIN_REASON, MAX_REASON = 3, 200
@@ -21,6 +22,14 @@ def check_reason(text: str | None) -> str | None:
 Reason = Annotated[
     str, typer.Option(help="Why, for the audit and for whoever looks next; nothing personal.", callback=check_reason)
 ]
+
+
+async def get_tenant(db: Queries, name: str) -> Tenant:
+    """Return the tenant of this name; raises CommandFailed when there is none."""
+    tenant = await find_tenant_by_name(db, name)
+    if tenant is None:
+        raise CommandFailed("there is no tenant of this name", "`email-gateway tenants list` shows them")
+    return tenant
 
 
 async def find_tenant_id(db: Queries, text: str) -> UUID:

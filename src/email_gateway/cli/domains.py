@@ -22,7 +22,7 @@ from email_gateway.store import domains as store
 from email_gateway.store.accounts import list_tenants
 from email_gateway.store.database import Queries
 from email_gateway.store.domains import Domain
-from email_gateway.store.messages import Page
+from email_gateway.store.pages import Page
 
 app = typer.Typer(
     add_completion=False,

@@ -220,7 +220,8 @@ def _print(waiting: Waiting, lanes: list[Temper], concerns: list[Concern]) -> No
     if others:
         say("\nWaits for you")
     for one in others:
-        print_wrapped(f"{one.count} {one.what} ({one.why})", indent=2)
+        count = "" if one.count is None else f"{one.count} "
+        print_wrapped(f"{count}{one.what} ({one.why})", indent=2)
         print_wrapped(one.to_do, indent=6)
 
 

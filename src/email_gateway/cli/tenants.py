@@ -1,48 +1,42 @@
 """`email-gateway tenants`: who may send, and with which keys."""
 
 import asyncio
-from datetime import UTC, datetime, timedelta
-from ipaddress import ip_network
+from collections.abc import Awaitable, Callable
 from typing import Annotated
-from uuid import UUID
 
 import typer
 
+from email_gateway.cli import tenant_keys
+from email_gateway.cli.choosing import check_reason, get_tenant
 from email_gateway.cli.connecting import name_of_user, open_database
-from email_gateway.cli.exits import CommandFailed
 from email_gateway.cli.options import AsJson, HomeDir, examples
-from email_gateway.cli.printing import print_json, print_table, say
+from email_gateway.cli.printing import print_json, print_table, say, show
+from email_gateway.cli.tenant_keys import print_secret
 from email_gateway.store.accounts import (
-    FULL_ACCESS,
-    SENDING_ACCESS,
     ApiKey,
     NewApiKey,
     Tenant,
     create_api_key,
     create_tenant,
-    find_tenant_by_name,
     list_api_keys,
     list_tenants,
-    revoke_api_key,
+    rename_tenant,
+    resume_tenant,
+    suspend_tenant,
 )
-from email_gateway.store.database import Database, Queries
 
 app = typer.Typer(
     add_completion=False,
     rich_markup_mode="markdown",
     no_args_is_help=True,
-    help="Make and list tenants and their API keys.",
+    help="Make, suspend and list tenants and their API keys.",
 )
-keys = typer.Typer(
-    add_completion=False,
-    rich_markup_mode="markdown",
-    no_args_is_help=True,
-    help="Make, list and revoke a tenant's API keys.",
-)
-app.add_typer(keys, name="keys")
+app.add_typer(tenant_keys.app, name="keys")
 
 Name = Annotated[str, typer.Argument(metavar="TENANT", help="The tenant's name.")]
-SendingOnly = Annotated[bool, typer.Option("--sending-only", help="The key may send, and read nothing.")]
+Reason = Annotated[
+    str | None, typer.Option(help="Why, for the audit; nothing personal.", callback=check_reason, show_default=False)
+]
 
 
 @app.command("list", epilog=examples("email-gateway tenants list"))
@@ -56,6 +50,20 @@ def list_all(home: HomeDir = None, as_json: AsJson = False) -> None:
         print_table("Tenants", ["name", "id", "created", "suspended"], rows)
 
 
+@app.command("show", epilog=examples("email-gateway tenants show billing"))
+def show_one(name: Name, home: HomeDir = None, as_json: AsJson = False) -> None:
+    """Show a tenant, and how many keys open for it."""
+    tenant, keys = asyncio.run(_show(name, home))
+    if as_json:
+        print_json({"tenant": tenant, "keys": keys})
+        return
+    say(f"tenant   {tenant.name} ({tenant.tenant_id})")
+    say(f"made     {show(tenant.created_at)}")
+    if tenant.suspended_at is not None:
+        say(f"suspended {show(tenant.suspended_at)}: none of its keys opens anything")
+    say(f"keys     {sum(key.revoked_at is None for key in keys)}; `email-gateway tenants keys list` shows them")
+
+
 @app.command(epilog=examples("email-gateway tenants create billing"))
 def create(name: Name, home: HomeDir = None, as_json: AsJson = False) -> None:
     """Make a tenant with a first API key, which is shown this once and kept nowhere."""
@@ -64,87 +72,49 @@ def create(name: Name, home: HomeDir = None, as_json: AsJson = False) -> None:
         print_json({"tenant": tenant, "api_key": made.secret, "key": made.key})
     else:
         say(f"tenant   {tenant.name} ({tenant.tenant_id})")
-        _print_secret(made)
+        print_secret(made)
 
 
-@keys.command("list", epilog=examples("email-gateway tenants keys list billing"))
-def list_keys(tenant: Name, home: HomeDir = None, as_json: AsJson = False) -> None:
-    """List a tenant's keys by the part of them that may be shown."""
-    found = asyncio.run(_list_keys(tenant, home))
-    if as_json:
-        print_json({"keys": found})
-        return
-    rows = [
-        (key.prefix, key.name, key.scopes, key.allowed_networks, key.created_at, key.last_used_at, key.expires_at,
-         key.revoked_at)
-        for key in found
-    ]  # fmt: skip
-    columns = ["prefix", "name", "scopes", "networks", "created", "last used", "expires", "revoked"]
-    print_table(f"API keys of {tenant}", columns, rows)
-
-
-@keys.command(
-    "create",
-    epilog=examples("email-gateway tenants keys create billing --name invoices --sending-only --network 10.1.0.0/16"),
-)
-def create_key(
-    tenant: Name,
-    name: Annotated[str, typer.Option(help="What the key is for.")] = "key",
-    sending_only: SendingOnly = False,
-    network: Annotated[
-        list[str] | None, typer.Option(help="A network that may use it, such as 10.0.0.0/8; give it again for more.")
-    ] = None,
-    expires_days: Annotated[int | None, typer.Option(min=1, help="It ends after so many days.")] = None,
+@app.command(epilog=examples("email-gateway tenants rename billing invoices"))
+def rename(
+    name: Name,
+    new_name: Annotated[str, typer.Argument(metavar="NAME", help="What it is called from now on.")],
     home: HomeDir = None,
     as_json: AsJson = False,
 ) -> None:
-    """Make a key, which is shown this once and kept nowhere."""
-    try:
-        networks = [ip_network(text) for text in network or ()]
-    except ValueError:
-        raise typer.BadParameter(
-            "give a network such as 10.0.0.0/8, no host bits set", param_hint="--network"
-        ) from None
-    expires_at = datetime.now(UTC) + timedelta(days=expires_days) if expires_days else None
+    """Give a tenant another name; its keys and its mail stay as they are."""
 
-    async def make() -> NewApiKey:
+    async def act() -> Tenant:
         async with open_database(home) as db:
-            found = await get_tenant(db, tenant)
-            return await create_api_key(
-                db,
-                found.tenant_id,
-                name,
-                actor=name_of_user(),
-                scopes=(SENDING_ACCESS if sending_only else FULL_ACCESS,),
-                allowed_networks=networks,
-                expires_at=expires_at,
-            )
+            found = await get_tenant(db, name)
+            return await rename_tenant(db, found.tenant_id, new_name, actor=name_of_user())
 
-    made = asyncio.run(make())
-    if as_json:
-        print_json({"api_key": made.secret, "key": made.key})
-    else:
-        _print_secret(made)
+    _say_done(asyncio.run(act()), f"renamed  {name} to {new_name}", as_json)
 
 
-@keys.command("revoke", epilog=examples("email-gateway tenants keys revoke billing eg_0f3a9c21"))
-def revoke_key(
-    tenant: Name,
-    key: Annotated[str, typer.Argument(metavar="PREFIX", help="The key's prefix, or its id.")],
-    home: HomeDir = None,
-    as_json: AsJson = False,
-) -> None:
-    """End a key for good, on every process within seconds."""
-    revoked = asyncio.run(_revoke(tenant, key, home))
-    if as_json:
-        print_json({"revoked": revoked})
-    else:
-        say(f"revoked {revoked.prefix}")
+@app.command(epilog=examples('email-gateway tenants suspend billing --reason "ticket 4711: a key leaked"'))
+def suspend(name: Name, reason: Reason = None, home: HomeDir = None, as_json: AsJson = False) -> None:
+    """Refuse every key of a tenant, on every process within two seconds; what was accepted is still delivered."""
+    tenant = asyncio.run(_turn(suspend_tenant, name, reason, home))
+    _say_done(tenant, f"suspended {tenant.name}; `email-gateway tenants resume` lets its keys open again", as_json)
+
+
+@app.command(epilog=examples("email-gateway tenants resume billing"))
+def resume(name: Name, reason: Reason = None, home: HomeDir = None, as_json: AsJson = False) -> None:
+    """Let a suspended tenant's keys open again."""
+    tenant = asyncio.run(_turn(resume_tenant, name, reason, home))
+    _say_done(tenant, f"resumed  {tenant.name}", as_json)
 
 
 async def _list_tenants(home: HomeDir) -> list[Tenant]:
     async with open_database(home) as db:
         return await list_tenants(db)
+
+
+async def _show(name: str, home: HomeDir) -> tuple[Tenant, list[ApiKey]]:
+    async with open_database(home) as db:
+        tenant = await get_tenant(db, name)
+        return tenant, await list_api_keys(db, tenant.tenant_id)
 
 
 async def _create(name: str, home: HomeDir) -> tuple[Tenant, NewApiKey]:
@@ -153,33 +123,14 @@ async def _create(name: str, home: HomeDir) -> tuple[Tenant, NewApiKey]:
         return tenant, await create_api_key(db, tenant.tenant_id, "first key", actor=name_of_user())
 
 
-async def _list_keys(tenant: str, home: HomeDir) -> list[ApiKey]:
+async def _turn(act: Callable[..., Awaitable[Tenant]], name: str, reason: str | None, home: HomeDir) -> Tenant:
     async with open_database(home) as db:
-        return await list_api_keys(db, (await get_tenant(db, tenant)).tenant_id)
+        found = await get_tenant(db, name)
+        return await act(db, found.tenant_id, actor=name_of_user(), reason=reason)
 
 
-async def _revoke(tenant: str, key: str, home: HomeDir) -> ApiKey:
-    async with open_database(home) as db:
-        owner = await get_tenant(db, tenant)
-        named = [one for one in await list_api_keys(db, owner.tenant_id) if key in (one.prefix, str(one.api_key_id))]
-        if not named:
-            raise CommandFailed("this tenant has no such key", f"`email-gateway tenants keys list {tenant}` shows them")
-        await _revoke_one(db, owner.tenant_id, named[0].api_key_id)
-        return named[0]
-
-
-async def _revoke_one(db: Database, tenant_id: UUID, api_key_id: UUID) -> None:
-    await revoke_api_key(db, tenant_id, api_key_id, actor=name_of_user())
-
-
-async def get_tenant(db: Queries, name: str) -> Tenant:
-    """Return the tenant of this name; raises CommandFailed when there is none."""
-    tenant = await find_tenant_by_name(db, name)
-    if tenant is None:
-        raise CommandFailed("there is no tenant of this name", "`email-gateway tenants list` shows them")
-    return tenant
-
-
-def _print_secret(made: NewApiKey) -> None:
-    say(f"api key  {made.secret}")
-    say("         shown this once: keep it where your application reads its secrets")
+def _say_done(tenant: Tenant, line: str, as_json: bool) -> None:
+    if as_json:
+        print_json({"tenant": tenant})
+    else:
+        say(line)

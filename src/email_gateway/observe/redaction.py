@@ -51,12 +51,15 @@ _CREDENTIALS = re.compile(r"://\S+@\S*")
 _TAX_ID = re.compile(
     r"(?<![\w-])(?:\d{3}\.?\d{3}\.?\d{3}-?\d{2}|[\dA-Z]{2}\.?[\dA-Z]{3}\.?[\dA-Z]{3}/?[\dA-Z]{4}-?\d{2})(?![\w-])"
 )
+# With a checksum or without, whole or cut: `store.key_text` makes them.
+_API_KEY = re.compile(r"eg_[0-9a-f]{8}_[A-Za-z0-9_-]+")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 
 
 def clean_text(text: str) -> str:
     """Mask addresses, tax ids and credentials in a sentence of ours: the second net, not the first."""
     text = _CONTROL.sub(" ", text)
+    text = _API_KEY.sub(HIDDEN, text)
     text = _CREDENTIALS.sub(f"://{HIDDEN}", text)
     text = _ADDRESS.sub(HIDDEN, text)
     return _TAX_ID.sub(HIDDEN, text)
@@ -100,7 +103,7 @@ def _clean_string(key: str, value: str) -> str:
         return clean_text(value)
     if key in SHAPED_KEYS:
         return value if SHAPED_KEYS[key].fullmatch(value) else HIDDEN
-    is_safe = key in SAFE_KEYS and TOKEN.fullmatch(value) and not _TAX_ID.search(value)
+    is_safe = key in SAFE_KEYS and TOKEN.fullmatch(value) and not (_TAX_ID.search(value) or _API_KEY.search(value))
     return value if is_safe else HIDDEN
 
 

@@ -9,7 +9,7 @@ from email_gateway.errors import Conflict, NotFound
 from email_gateway.mail.domains import Algorithm, DomainState, KeyState, lineage_of
 from email_gateway.store.audit import add_audit
 from email_gateway.store.database import Database, Queries, Record
-from email_gateway.store.messages import Page
+from email_gateway.store.pages import Page
 from email_gateway.store.queries import load
 
 SQL = load("domains")

@@ -33,6 +33,7 @@ class Server:
     is_superuser: bool
     login_limit: int | None
     is_owner: bool
+    acts_for_tenants: bool
     closed: Sequence[str]
     is_pooled: bool
     shares_backends: bool

@@ -3,11 +3,13 @@
 Counts stop at a bound that is said with them: a queue may be large, and people look every few seconds.
 """
 
+import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
 from email_gateway.mail.advice import SUSPECTS, dead_advice, lane_advice, lane_name
+from email_gateway.store.accounts import EndingKey, list_ending_api_keys
 from email_gateway.store.database import Queries, Record
 from email_gateway.store.pace import Temper
 from email_gateway.store.queries import load
@@ -51,7 +53,7 @@ class Waiting:
 class Concern:
     """Something that waits for a person: what, since when, how many deliveries (None: see the queue), what to do.
 
-    `kind` is `held`, `dead` or `suspects`. A count of 10,000 means that or more.
+    `kind` is `held`, `dead`, `suspects` or `ending`. A count of 10,000 means that or more.
     """
 
     kind: str
@@ -79,7 +81,9 @@ async def read_waiting(db: Queries, *, most: int = MOST_LOOKED_AT) -> Waiting:
 
 
 async def list_concerns(db: Queries, lanes: Iterable[Temper]) -> list[Concern]:
-    """Return what waits for a person: which of `lanes` are held, dead letters by reason, what outlived a worker."""
+    """Return what waits for a person: which of `lanes` are held, dead letters by reason, what outlived a worker, and
+    API keys that end soon.
+    """
     held = [_held(lane) for lane in lanes if lane.is_held]
     dead = [
         Concern(
@@ -90,7 +94,8 @@ async def list_concerns(db: Queries, lanes: Iterable[Temper]) -> list[Concern]:
     row = await db.fetch_one(SQL.count_suspects, MOST_COUNTED)
     assert row is not None  # an aggregate returns one row
     lost = [Concern("suspects", "deliveries that lost a worker", "worker_lost", row["suspects"], None, SUSPECTS)]
-    return [*held, *dead, *(lost if row["suspects"] else [])]
+    ending = [_ending(key) for key in await list_ending_api_keys(db)]
+    return [*held, *dead, *(lost if row["suspects"] else []), *ending]
 
 
 def why_held(lane: Temper) -> str:
@@ -108,6 +113,15 @@ def advice_for(lane: Temper) -> str:
 
 def _held(lane: Temper) -> Concern:
     return Concern("held", lane_name(lane.route, lane.lane), why_held(lane), None, lane.since, advice_for(lane))
+
+
+def _ending(key: EndingKey) -> Concern:
+    why = f"it ends at {key.expires_at:%Y-%m-%d %H:%M} UTC, and no other was made in its place"
+    to_do = (
+        f"`email-gateway tenants keys rotate {shlex.quote(key.tenant)} {key.prefix}` makes another: give that to the"
+        " application before then. Revoke it where nobody needs it."
+    )
+    return Concern("ending", f"API key {key.prefix} of {key.tenant}", why, None, None, to_do)
 
 
 def _group(row: Record) -> Group:

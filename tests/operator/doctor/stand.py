@@ -88,7 +88,9 @@ async def good_stand(aws: Aws, db: Database, database_url: str, folder: Path, wa
         redis_url, _ = stack.enter_context(running_redis(folder))
         smarthost = await stack.enter_async_context(SmtpServer(tls=authority.server(), users={USER: PASSWORD}))
         stand = Stand(aws, db, database_url, redis_url, smarthost, authority, stack)
-        await db.execute(f"CREATE ROLE {stand.login} LOGIN PASSWORD '{PASSWORD}' IN ROLE email_gateway_service")
+        await db.execute(
+            f"CREATE ROLE {stand.login} LOGIN PASSWORD '{PASSWORD}' IN ROLE email_gateway_service, email_gateway_tenant"
+        )
         stack.push_async_callback(db.execute, f"DROP ROLE {stand.login}")
         aws.create({"database-url": stand.process_url, "redis-url": redis_url, "smtp-url": stand.smtp_url})
         yield stand

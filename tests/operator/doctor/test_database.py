@@ -84,6 +84,11 @@ async def test_the_login_of_the_processes_is_well_and_that_of_the_migrations_is_
     await migrated(server)
     assert {finding.level for finding in (await look(server.url_of(PROCESS))).values()} <= {Level.OK, Level.SKIPPED}
     owner = (await look(server.url_of(MIGRATOR)))["login"]
+    assert (owner.level, owner.seen) == (Level.BROKEN, "may not act as email_gateway_tenant")
+    superuser = await Database.connect(server.url, pool_size=1)
+    await superuser.execute(f"GRANT email_gateway_tenant TO {MIGRATOR}")
+    await superuser.close()
+    owner = (await look(server.url_of(MIGRATOR)))["login"]
     assert (owner.level, owner.seen) == (Level.WARNING, "processes log in as the owner of the tables")
 
 
@@ -144,6 +149,7 @@ def test_a_server_that_is_too_old_is_broken() -> None:
         is_superuser=False,
         login_limit=None,
         is_owner=False,
+        acts_for_tenants=True,
         closed=(),
         is_pooled=False,
         shares_backends=False,
@@ -171,6 +177,16 @@ def test_prepared_statements_that_get_lost_tell_of_a_pooler(sqlstate: str) -> No
         DatabaseRefused(sqlstate, None), Place.of("postgresql://u:p@db.example.com/d"), by_iam=False
     )
     assert (finding.check, finding.level) == ("pooler", Level.BROKEN)
+
+
+async def test_a_login_that_may_not_act_for_tenants_is_broken_with_the_grant(server: EmbeddedPostgres) -> None:
+    await migrated(server)
+    superuser = await Database.connect(server.url, pool_size=1)
+    await superuser.execute(f"REVOKE email_gateway_tenant FROM {PROCESS}")
+    finding = (await look(server.url_of(PROCESS)))["login"]
+    await superuser.close()
+    assert (finding.level, finding.seen) == (Level.BROKEN, "may not act as email_gateway_tenant")
+    assert f"GRANT email_gateway_tenant TO {PROCESS}" in finding.next_step
 
 
 async def test_few_connections_left_are_warned_of(server: EmbeddedPostgres) -> None:

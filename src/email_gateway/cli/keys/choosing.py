@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from email_gateway.cli.tenants import get_tenant
+from email_gateway.cli.choosing import get_tenant
 from email_gateway.store.accounts import Tenant, list_tenants
 from email_gateway.store.database import Queries
 

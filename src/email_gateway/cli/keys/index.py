@@ -7,12 +7,12 @@ from typing import Annotated, TypeVar
 import typer
 import uvloop
 
+from email_gateway.cli.choosing import get_tenant
 from email_gateway.cli.connecting import name_of_user, open_vault
 from email_gateway.cli.keys.reseal import POLITE_RATE, Rate
 from email_gateway.cli.keys.walking import walk_bar
 from email_gateway.cli.options import AsJson, HomeDir, examples
 from email_gateway.cli.printing import print_json, say, show, show_duration
-from email_gateway.cli.tenants import get_tenant
 from email_gateway.rekeying.followers import PATIENCE
 from email_gateway.rekeying.index_rotation import IndexRotation, InUse
 from email_gateway.rekeying.walking import Pace

@@ -200,10 +200,14 @@ def _judge_login(server: Server, subject: Subject, place: Place) -> Finding:
     if server.closed:
         means = "This login misses the rights of a process: GRANT email_gateway_service to it."
         return broken("login", f"may not read {', '.join(server.closed[:3])}", means, see)
+    if not server.acts_for_tenants:
+        means = "The api cannot start: what a tenant asks for runs as that role, under row-level security."
+        step = place.sql("GRANT email_gateway_tenant TO email_gateway_process")
+        return broken("login", "may not act as email_gateway_tenant", means, step)
     if server.is_owner:
         means = "A process that is taken over can change the schema: log in as a member of email_gateway_service."
         return warning("login", "processes log in as the owner of the tables", means, see)
-    return ok("login", "no superuser, not the owner; member of the service role")
+    return ok("login", "no superuser, not the owner; member of the service role and of the tenants'")
 
 
 def _judge_connections(server: Server, place: Place) -> Finding:

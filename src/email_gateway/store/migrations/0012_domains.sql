@@ -53,5 +53,4 @@ ALTER TABLE dkim_key ALTER COLUMN sealed_private_key SET STORAGE EXTERNAL;
 -- Grows when a domain or a key of anybody changes: what processes keep in memory about them is looked up again.
 INSERT INTO generation (name) VALUES ('domains');
 
-GRANT SELECT, INSERT, UPDATE, DELETE ON domain, dkim_key TO email_gateway_service;
-GRANT SELECT ON domain, dkim_key TO email_gateway_tenant;
+GRANT SELECT, INSERT, UPDATE, DELETE ON domain, dkim_key TO email_gateway_service, email_gateway_tenant;

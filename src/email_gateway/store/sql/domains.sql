@@ -1,7 +1,7 @@
 -- name: count_domains
--- How many domains a tenant has; locked, so that two that are added at a time count each other. No row: no tenant.
+-- How many domains a tenant has; two that are added at a time may not count each other. No row: no tenant.
 SELECT (SELECT count(*) FROM domain WHERE domain.tenant_id = tenant.tenant_id) AS count
-FROM tenant WHERE tenant_id = $1 FOR NO KEY UPDATE
+FROM tenant WHERE tenant_id = $1
 
 -- name: add_domain
 -- A new domain; the tenant has it already when nothing comes back.

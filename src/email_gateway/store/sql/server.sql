@@ -15,9 +15,11 @@ SELECT current_setting('server_version_num')::int AS version_number,
 FROM pg_roles AS login WHERE login.rolname = session_user
 
 -- name: look_at_rights
--- Tables that this login may not read, and whether it could change the schema.
+-- Tables that this login may not read, whether it could change the schema, and whether it may act for tenants (where
+-- there is such a role yet).
 SELECT coalesce(array_agg(relname::text ORDER BY relname) FILTER (WHERE NOT has_table_privilege(oid, 'SELECT')), '{}') AS closed,
-       coalesce(bool_or(pg_has_role(relowner, 'USAGE')), false) AS is_owner
+       coalesce(bool_or(pg_has_role(relowner, 'USAGE')), false) AS is_owner,
+       coalesce((SELECT pg_has_role(session_user, oid, 'MEMBER') FROM pg_roles WHERE rolname = 'email_gateway_tenant'), true) AS acts_for_tenants
 FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p', 'v')
 
 -- name: get_time
