@@ -8,12 +8,16 @@ import httpx
 import pytest
 
 from email_gateway.api import ApiContext
-from email_gateway.api.access import OPERATORS
+from email_gateway.api.access import OPERATORS, ApiKeys
+from email_gateway.api.bodies import BodyBudget
+from email_gateway.api.calls import Call
 from email_gateway.api.routes import ROUTES
 from email_gateway.api.routing import Access, Route
+from email_gateway.errors import Forbidden
 from email_gateway.store.accounts import (
     SENDING_ACCESS,
     create_api_key,
+    create_tenant,
     hash_api_key,
     list_api_keys,
     revoke_api_key,
@@ -218,6 +222,29 @@ async def test_a_revoked_key_is_refused_within_seconds_though_it_was_cached(shar
             while (await client.get("/v1/emails")).status_code == 200:  # noqa: ASYNC110 - nothing to await
                 await asyncio.sleep(0.1)
         assert (await client.get("/v1/emails")).status_code == 403
+
+
+async def test_a_key_that_changes_while_it_is_looked_up_is_looked_up_again(context: ApiContext) -> None:
+    tenant = await create_tenant(context.db, "acme", actor="test")
+    made = await create_api_key(context.db, tenant.tenant_id, "key", actor="test")
+    keys = ApiKeys(context)
+    call = Call({}, nothing_comes, BodyBudget(), "a request", headers={b"x-api-key": made.secret.encode()})
+    async with context.db.transaction() as transaction:
+        await transaction.execute("LOCK TABLE api_key")
+        asked = asyncio.create_task(keys.authenticate(call))
+        waiting = "SELECT FROM pg_locks WHERE relation = 'api_key'::regclass AND NOT granted"
+        while not await context.db.fetch(waiting):
+            pass
+        keys._compare(7)  # what the watch does when it sees that a key has changed
+    assert (await asked).tenant_id == tenant.tenant_id
+    await context.db.execute("UPDATE api_key SET revoked_at = now()")
+    call = Call({"client": None}, nothing_comes, BodyBudget(), "another", headers=call.headers)
+    with pytest.raises(Forbidden):
+        await keys.authenticate(call)
+
+
+async def nothing_comes() -> Any:
+    raise AssertionError("nobody reads a body here")
 
 
 async def test_the_use_of_a_key_is_noted(shared: Served) -> None:
