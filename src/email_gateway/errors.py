@@ -7,6 +7,7 @@ GatewayError
 │   ├── Forbidden               403  invalid_api_key
 │   ├── NotFound                404
 │   ├── Conflict                409
+│   │   ├── NotScheduled
 │   │   ├── IdempotencyConflict
 │   │   └── IdempotencyInFlight
 │   ├── TooLarge                413
@@ -94,6 +95,12 @@ class Conflict(CallerError):
     """The request contradicts what is stored."""
 
     code = "conflict"
+
+
+class NotScheduled(Conflict):
+    """The message is not waiting for its time (any more): it cannot be moved or called back."""
+
+    code = "not_scheduled"
 
 
 class IdempotencyConflict(Conflict):

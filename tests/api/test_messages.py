@@ -178,7 +178,8 @@ async def test_an_id_that_is_not_the_callers_is_404_on_every_route(shared: Serve
     used = {"another tenant's": message_id, "nobody's": str(uuid7()), "no id": "%00-1"}[whose]
     assert route.path_parameters == ["email_id"], "say here what another tenant's id of this kind is"
     async with shared.client() as acme:
-        answer = await acme.request(route.method, route.path.replace("{email_id}", used), json={})
+        body = {"scheduled_at": "in 1 hour"} if route.method == "PATCH" else {}
+        answer = await acme.request(route.method, route.path.replace("{email_id}", used), json=body)
     assert (answer.status_code, answer.json()["name"]) == (404, "not_found")
 
 
@@ -208,6 +209,10 @@ async def test_another_tenants_messages_are_in_no_list(shared: Served) -> None:
 )
 def test_one_word_stands_for_the_least_finished_then_the_worst(states: list[State], word: str) -> None:
     assert last_event(states) == word
+
+
+def test_what_is_to_leave_later_has_a_word_of_its_own() -> None:
+    assert last_event([State.QUEUED, State.SUPPRESSED], is_scheduled=True) == "scheduled"
 
 
 def test_every_state_has_a_word() -> None:

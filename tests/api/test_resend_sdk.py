@@ -11,7 +11,7 @@ from resend.exceptions import MissingRequiredFieldsError, ResendError, Validatio
 
 from tests.api.house import Served
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("sdk")]
 
 PARAMS: resend.Emails.SendParams = {
     "from": "Acme <billing@acme.example>",
@@ -19,12 +19,6 @@ PARAMS: resend.Emails.SendParams = {
     "subject": "Your invoice",
     "html": "<p>Attached.",
 }
-
-
-@pytest.fixture(autouse=True)
-def sdk(shared: Served, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(resend, "api_url", f"{shared.url}/v1")
-    monkeypatch.setattr(resend, "api_key", shared.acme_key)
 
 
 async def test_a_message_is_sent_and_read_back() -> None:

@@ -117,8 +117,10 @@ async def search_emails(context: ApiContext, call: Call) -> Reply:
     return Reply(200, _ENCODE(EmailList(has_more, data)))
 
 
-def last_event(states: list[State]) -> str:
-    """Return one word for several deliveries."""
+def last_event(states: list[State], *, is_scheduled: bool = False) -> str:
+    """Return one word for several deliveries; `is_scheduled` where all that is unfinished is to leave later."""
+    if is_scheduled:
+        return "scheduled"
     return next(word for chosen, word in LAST_EVENTS if any(state in chosen for state in states))
 
 
@@ -170,7 +172,11 @@ def _summary(message: StoredMessage, content: Content, tax_id: TaxId | None) -> 
         "reply_to": [show_address(address) for address in content.reply_to],
         "subject": content.subject,
         "created_at": message.created_at,
-        "last_event": last_event([delivery.state for delivery in message.deliveries]),
+        "scheduled_at": next((one.scheduled_at for one in message.deliveries if one.scheduled_at is not None), None),
+        "last_event": last_event(
+            [delivery.state for delivery in message.deliveries],
+            is_scheduled=any(delivery.is_scheduled for delivery in message.deliveries),
+        ),
         "tags": [Tag(name, value) for name, value in message.tags],
         "deliveries": [_delivery(delivery, content) for delivery in message.deliveries],
         "person": PersonView(tax_id.masked if tax_id else None, content.person_name, content.external_id)
@@ -182,7 +188,7 @@ def _summary(message: StoredMessage, content: Content, tax_id: TaxId | None) -> 
 def _delivery(delivery: StoredDelivery, content: Content) -> DeliveryView:
     return DeliveryView(
         recipient=content.envelope[delivery.recipient],
-        state=delivery.state.value,
+        state="scheduled" if delivery.is_scheduled else delivery.state.value,
         attempts=delivery.attempts,
         next_attempt_at=delivery.next_attempt_at,
         finished_at=delivery.finished_at,

@@ -112,6 +112,6 @@ def _problem_statuses(route: Route) -> list[int]:
         statuses.add(422)
     if route.path_parameters:
         statuses.add(404)
-    if any(one.name == "Idempotency-Key" for one in route.parameters):
+    if any(one.name == "Idempotency-Key" for one in route.parameters) or route.may_conflict:
         statuses.add(409)
     return sorted(statuses)

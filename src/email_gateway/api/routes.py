@@ -2,7 +2,7 @@
 
 from functools import cache
 
-from email_gateway.api import dead_letters, health, keys, messages, queue, secrets, sending, traces
+from email_gateway.api import dead_letters, health, keys, messages, queue, scheduling, secrets, sending, traces
 from email_gateway.api.calls import DEFAULT_PAGE, MAX_PAGE, Call, Reply
 from email_gateway.api.context import ApiContext
 from email_gateway.api.openapi import build_document
@@ -12,12 +12,14 @@ from email_gateway.api.schemas import (
     EmailBatch,
     EmailId,
     EmailList,
+    EmailReference,
     EmailView,
     EventList,
     Live,
     Ready,
     SearchEmails,
     SendEmail,
+    UpdateEmail,
 )
 
 
@@ -92,6 +94,25 @@ EMAILS = (
         body=SearchEmails,
     ),
     Route("GET", "/v1/emails/{email_id}", messages.get_email, Access.FULL, "Read a message", EmailView),
+    Route(
+        "PATCH",
+        "/v1/emails/{email_id}",
+        scheduling.update_email,
+        Access.FULL,
+        "Move a scheduled message to another time",
+        EmailReference,
+        body=UpdateEmail,
+        may_conflict=True,
+    ),
+    Route(
+        "POST",
+        "/v1/emails/{email_id}/cancel",
+        scheduling.cancel_email,
+        Access.FULL,
+        "Cancel a scheduled message",
+        EmailReference,
+        may_conflict=True,
+    ),
     Route(
         "GET",
         "/v1/emails/{email_id}/events",

@@ -50,6 +50,7 @@ class Route:
     body: Any = None
     is_body_optional: bool = False
     parameters: tuple[Query, ...] = ()
+    may_conflict: bool = False
 
     @property
     def path_parameters(self) -> list[str]:

@@ -15,6 +15,13 @@ MAX_HEADERS = 100
 MIN_LIFETIME_SECONDS = 60
 MAX_LIFETIME_SECONDS = 14 * 24 * 3600
 
+SendTime = Annotated[
+    str,
+    Meta(
+        description="When to send it, within 30 days: ISO 8601 (UTC without an offset), or a phrase such as"
+        " `in 10 minutes`, `tomorrow at 9am` or `Friday at 3pm ET`. A time up to 24 hours back means at once."
+    ),
+]
 ADDRESS_LIST = "One address or a list of them, each `user@example.com` or `Name <user@example.com>`."
 
 
@@ -81,17 +88,26 @@ class SendEmail(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         Literal["high", "normal", "low"] | None,
         Meta(description="Within your own mail, high goes before normal and normal before low."),
     ] = None
+    scheduled_at: SendTime | None = None
     expires_after: (
         Annotated[
             int,
             Meta(
-                description="Seconds after which it is no longer worth sending, such as a one-time code.",
+                description="Seconds after which it is no longer worth sending, such as a one-time code; they begin"
+                " at `scheduled_at`.",
                 ge=MIN_LIFETIME_SECONDS,
                 le=MAX_LIFETIME_SECONDS,
             ),
         ]
         | None
     ) = None
+
+
+class UpdateEmail(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What can be changed about a message that is still scheduled: when it leaves."""
+
+    scheduled_at: SendTime
+    id: Annotated[str | None, Meta(description="The id of the path, which Resend's SDK for Python repeats.")] = None
 
 
 class EmailBatch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -123,6 +139,13 @@ class EmailId(msgspec.Struct, frozen=True):
     id: str
 
 
+class EmailReference(msgspec.Struct, frozen=True):
+    """The message that was changed."""
+
+    id: str
+    object: Literal["email"] = "email"
+
+
 class BatchFault(msgspec.Struct, frozen=True):
     """A member of a permissive batch that was not accepted, by its position."""
 
@@ -141,7 +164,9 @@ class DeliveryView(msgspec.Struct, frozen=True):
     """How far a message has come for one recipient."""
 
     recipient: str
-    state: Literal["queued", "sending", "delivered", "kept", "bounced", "expired", "suppressed", "cancelled", "dead"]
+    state: Literal[
+        "scheduled", "queued", "sending", "delivered", "kept", "bounced", "expired", "suppressed", "cancelled", "dead"
+    ]
     attempts: int
     next_attempt_at: datetime | None
     finished_at: datetime | None
@@ -171,7 +196,7 @@ class EmailSummary(msgspec.Struct, frozen=True, kw_only=True, rename={"sender": 
     subject: str
     created_at: datetime
     scheduled_at: datetime | None = None
-    last_event: Literal["queued", "delivered", "bounced", "suppressed", "canceled", "failed"]
+    last_event: Literal["scheduled", "queued", "delivered", "bounced", "suppressed", "canceled", "failed"]
     tags: list[Tag]
     deliveries: list[DeliveryView]
     person: PersonView | None = None

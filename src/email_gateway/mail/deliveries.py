@@ -103,7 +103,7 @@ class Claims:
     `sealed` is None for a large content, which is read when it is needed. `at_expiry` is what a
     delivery becomes that cannot be delivered before `expires_at`: dead, for an operator to see,
     or expired when the caller chose the time. `is_expired` is the database's word on it. `lane` is
-    the queue they were taken from.
+    the queue they were taken from. `created_at` of a scheduled message is when it was to leave.
     """
 
     tenant_id: UUID

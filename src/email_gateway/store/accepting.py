@@ -5,7 +5,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from email_gateway.errors import GatewayError, IdempotencyConflict, IdempotencyInFlight, LockTimeout
@@ -51,7 +51,8 @@ class NewMessage:
     queued after `lifetime` becomes dead, or expired where `dead_at_expiry` is false. `blind` holds
     (index key id, field, 16-byte value), under each index key in use. `priority` is 0, 1 or 2: within
     a tenant the lower ones go first. `sealed_content` holds the first PIECE_BYTES, `rest` what follows;
-    a large message brings a `sealed_summary` for lists.
+    a large message brings a `sealed_summary` for lists. `scheduled_at` is when it is to leave, and its lifetime
+    begins then; without one, or with one that has passed, it is due at once.
     """
 
     message_id: UUID
@@ -69,6 +70,7 @@ class NewMessage:
     priority: int = 1
     sealed_summary: bytes | None = None
     rest: memoryview = NOTHING
+    scheduled_at: datetime | None = None
 
     @property
     def octets(self) -> int:
@@ -244,10 +246,10 @@ async def _add_all(transaction: Queries, requests: list[NewRequest]) -> None:
 
 
 def _message_columns(requests: list[NewRequest]) -> list[list[object]]:
-    """Return the 23 arrays of `add_messages`: of messages, of deliveries, of blind indexes; lifetimes and summaries last."""
+    """Return the 25 arrays of `add_messages`: of messages, of deliveries, of blind indexes; then what came later."""
     messages = [(request.tenant_id, m) for request in requests for m in request.messages]
     deliveries = [
-        (tenant_id, m.message_id, recipient, domain, m.priority, m.lifetime)
+        (tenant_id, m.message_id, recipient, domain, m.priority, m.lifetime, m.scheduled_at)
         for tenant_id, m in messages
         for recipient, domain in enumerate(m.domains)
     ]
@@ -256,7 +258,7 @@ def _message_columns(requests: list[NewRequest]) -> list[list[object]]:
         for tenant_id, m in messages
         for index_key_id, field, value in m.blind
     ]
-    *of_deliveries, lifetimes = _columns(deliveries, 6)
+    *of_deliveries, lifetimes, scheduled = _columns(deliveries, 7)
     return [
         [tenant_id for tenant_id, _ in messages],
         [m.message_id for _, m in messages],
@@ -273,6 +275,8 @@ def _message_columns(requests: list[NewRequest]) -> list[list[object]]:
         *_columns(indexes, 5),
         lifetimes,
         [m.sealed_summary for _, m in messages],
+        [m.scheduled_at for _, m in messages],
+        scheduled,
     ]
 
 

@@ -16,7 +16,7 @@ SQL = load("messages")
 
 @dataclass(frozen=True, slots=True)
 class StoredDelivery:
-    """One recipient's delivery as it stands."""
+    """One recipient's delivery as it stands; `is_scheduled` while it is queued and its time is to come."""
 
     recipient: int
     domain: str
@@ -28,6 +28,8 @@ class StoredDelivery:
     reason: str | None
     code: int | None
     enhanced: str | None
+    scheduled_at: datetime | None
+    is_scheduled: bool
 
 
 @dataclass(frozen=True, slots=True)

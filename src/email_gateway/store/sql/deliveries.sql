@@ -62,13 +62,13 @@ WITH RECURSIVE wanted AS (
     SET state = 'sending', phase = 'claimed', attempts = attempts + 1, lost_token = NULL,
         claim_token = gen_random_uuid(), claim_expires_at = now() + $6::interval
     WHERE ctid = ANY (ARRAY(SELECT row_id FROM chosen WHERE waits_in IS NULL))
-    RETURNING tenant_id, message_id, recipient, domain, claim_token, attempts, lane
+    RETURNING tenant_id, message_id, recipient, domain, claim_token, attempts, lane, scheduled_at
 ), events AS (
     INSERT INTO event (tenant_id, message_id, recipient, kind, attempt)
     SELECT tenant_id, message_id, recipient, 'sending', attempts FROM claimed
 )
 SELECT claimed.tenant_id, claimed.message_id, recipient, domain, claim_token, attempts,
-       message.created_at, message.expires_at, message.on_doubt, message.attachment_count, message.dead_at_expiry,
+       greatest(message.created_at, claimed.scheduled_at) AS created_at, message.expires_at, message.on_doubt, message.attachment_count, message.dead_at_expiry,
        message.expires_at <= now() AS is_expired, message.sender_domain, claimed.lane,
        CASE WHEN octet_length(message.sealed_content) <= $7 THEN message.sealed_content END AS sealed,
        moved.lanes AS diverted

@@ -32,11 +32,11 @@ WITH messages AS (
     INSERT INTO message (tenant_id, message_id, sealed_content, sealed_tax_id, sealed_summary, size, sender_domain,
                          delivery_count, attachment_count, on_doubt, expires_at, dead_at_expiry)
     SELECT tenant_id, message_id, sealed_content, sealed_tax_id, sealed_summary, size, sender_domain,
-           delivery_count, attachment_count, on_doubt, now() + lifetime, dead_at_expiry
+           delivery_count, attachment_count, on_doubt, greatest(scheduled_at, now()) + lifetime, dead_at_expiry
     FROM unnest($1::uuid[], $2::uuid[], $3::bytea[], $4::bytea[], $23::bytea[], $5::int[], $6::text[], $7::smallint[],
-                $8::smallint[], $9::text[], $10::interval[], $11::boolean[])
+                $8::smallint[], $9::text[], $10::interval[], $11::boolean[], $24::timestamptz[])
          AS fresh (tenant_id, message_id, sealed_content, sealed_tax_id, sealed_summary, size, sender_domain,
-                   delivery_count, attachment_count, on_doubt, lifetime, dead_at_expiry)
+                   delivery_count, attachment_count, on_doubt, lifetime, dead_at_expiry, scheduled_at)
 ), events AS (
     INSERT INTO event (tenant_id, message_id, kind)
     SELECT tenant_id, message_id, 'accepted' FROM unnest($1::uuid[], $2::uuid[]) AS fresh (tenant_id, message_id)
@@ -46,10 +46,11 @@ WITH messages AS (
     FROM unnest($17::uuid[], $18::uuid[], $19::text[], $20::bytea[], $21::bytea[])
          AS fresh (tenant_id, message_id, field, index_key_id, value)
 )
-INSERT INTO delivery (tenant_id, message_id, recipient, domain, priority, expires_at)
-SELECT tenant_id, message_id, recipient, domain, priority, now() + lifetime
-FROM unnest($12::uuid[], $13::uuid[], $14::smallint[], $15::text[], $16::smallint[], $22::interval[])
-     AS fresh (tenant_id, message_id, recipient, domain, priority, lifetime)
+INSERT INTO delivery (tenant_id, message_id, recipient, domain, priority, expires_at, next_attempt_at, scheduled_at)
+SELECT tenant_id, message_id, recipient, domain, priority, greatest(scheduled_at, now()) + lifetime,
+       greatest(scheduled_at, now()), CASE WHEN scheduled_at > now() THEN scheduled_at END
+FROM unnest($12::uuid[], $13::uuid[], $14::smallint[], $15::text[], $16::smallint[], $22::interval[], $25::timestamptz[])
+     AS fresh (tenant_id, message_id, recipient, domain, priority, lifetime, scheduled_at)
 
 -- name: add_tags
 -- Tags stand in clear, for filters and statistics; the documentation says so.
@@ -104,7 +105,8 @@ ORDER BY message_id ASC LIMIT $6
 -- name: list_deliveries
 -- The deliveries of these messages, in the order of their envelopes. A place in the queue is an attempt
 -- to come only while the delivery stands in it.
-SELECT message_id, recipient, domain, state, phase, attempts, CASE WHEN state = 'queued' THEN next_attempt_at END AS next_attempt_at, finished_at, reason, last_code, last_enhanced
+SELECT message_id, recipient, domain, state, phase, attempts, CASE WHEN state = 'queued' THEN next_attempt_at END AS next_attempt_at,
+       finished_at, reason, last_code, last_enhanced, scheduled_at, state = 'queued' AND coalesce(scheduled_at > now(), false)
 FROM delivery WHERE tenant_id = $1 AND message_id = ANY ($2::uuid[])
 ORDER BY message_id, recipient
 

@@ -8,5 +8,5 @@ FROM tenant CROSS JOIN LATERAL (
 -- name: list_deliveries
 -- A message's deliveries with what workers did to them, in the order of the envelope.
 SELECT recipient, domain, state, phase, attempts, crashes, doubts, lane, next_attempt_at, claim_expires_at, finished_at,
-       reason, last_code, last_enhanced
+       reason, last_code, last_enhanced, scheduled_at
 FROM delivery WHERE tenant_id = $1 AND message_id = $2 ORDER BY recipient
