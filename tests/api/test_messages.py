@@ -174,12 +174,14 @@ WITH_IDS = [route for route in ROUTES if route.path_parameters and route.access 
 @pytest.mark.parametrize("whose", ["another tenant's", "nobody's", "no id"])
 async def test_an_id_that_is_not_the_callers_is_404_on_every_route(shared: Served, route: Route, whose: str) -> None:
     async with shared.client(shared.other_key) as other:
-        message_id = await send(other)
+        message_id = await send(other, attachments=[{"filename": "a.txt", "content": "YQ=="}])
+        (file,) = (await other.get(f"/v1/emails/{message_id}/attachments")).json()["data"]
     used = {"another tenant's": message_id, "nobody's": str(uuid7()), "no id": "%00-1"}[whose]
-    assert route.path_parameters == ["email_id"], "say here what another tenant's id of this kind is"
+    known = {"email_id": used, "attachment_id": file["id"]}
+    assert set(route.path_parameters) <= set(known), "say here what another tenant's id of this kind is"
     async with shared.client() as acme:
         body = {"scheduled_at": "in 1 hour"} if route.method == "PATCH" else {}
-        answer = await acme.request(route.method, route.path.replace("{email_id}", used), json=body)
+        answer = await acme.request(route.method, route.path.format(**known), json=body)
     assert (answer.status_code, answer.json()["name"]) == (404, "not_found")
 
 

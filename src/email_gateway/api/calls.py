@@ -60,7 +60,8 @@ class Reply:
 class Call:
     """A request on its way through a handler.
 
-    `account` is whom its API key speaks for; `actor` is what the audit calls an operator's key.
+    `account` is whom its API key speaks for; `actor` is what the audit calls an operator's key. `weighs_on` is the
+    tenant whose share of memory it takes, where no account says so.
     """
 
     scope: Scope
@@ -72,6 +73,7 @@ class Call:
     route: str = "unknown"
     account: Account | None = None
     actor: str = "nobody"
+    weighs_on: UUID | None = None
     held: int = 0
     large_body: LargeBody | None = None
 
@@ -142,7 +144,7 @@ class Call:
 
     @property
     def _holder(self) -> UUID | None:
-        return self.account.tenant_id if self.account else None
+        return self.account.tenant_id if self.account else self.weighs_on
 
     def _declared_length(self) -> int:
         text = self.headers.get(b"content-length", b"0")

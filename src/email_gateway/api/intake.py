@@ -25,7 +25,7 @@ from email_gateway.api.schemas import (
 )
 from email_gateway.errors import Fault, InvalidRequest
 from email_gateway.mail.addresses import parse_address
-from email_gateway.mail.content import Address, Attachment, Content
+from email_gateway.mail.content import Address, Attachment, AttachmentSummary, Content
 from email_gateway.mail.encoding import UNSAFE_IN_NAMES, InvalidValue
 from email_gateway.mail.headers import (
     parse_body,
@@ -174,7 +174,9 @@ def seal(checked: Draft, keys: TenantKeys) -> NewMessage:
 def _seal_attachment(attachment: Attachment, keys: TenantKeys) -> NewAttachment:
     attachment_id: UUID = uuid7()
     sealed, rest = _split(keys.seal("attachment.content", attachment_id, _PACK(attachment)))
-    return NewAttachment(attachment_id, sealed, len(attachment.data), rest)
+    summary = AttachmentSummary(attachment.filename, attachment.content_type, attachment.content_id)
+    sealed_summary = keys.seal("attachment.summary", attachment_id, _PACK(summary))
+    return NewAttachment(attachment_id, sealed, len(attachment.data), rest, sealed_summary)
 
 
 def _split(sealed: bytes) -> tuple[bytes, memoryview]:

@@ -2,7 +2,18 @@
 
 from functools import cache
 
-from email_gateway.api import dead_letters, health, keys, messages, queue, scheduling, secrets, sending, traces
+from email_gateway.api import (
+    attachments,
+    dead_letters,
+    health,
+    keys,
+    messages,
+    queue,
+    scheduling,
+    secrets,
+    sending,
+    traces,
+)
 from email_gateway.api.calls import DEFAULT_PAGE, MAX_PAGE, Call, Reply
 from email_gateway.api.context import ApiContext
 from email_gateway.api.openapi import build_document
@@ -94,6 +105,31 @@ EMAILS = (
         body=SearchEmails,
     ),
     Route("GET", "/v1/emails/{email_id}", messages.get_email, Access.FULL, "Read a message", EmailView),
+    Route(
+        "GET",
+        "/v1/emails/{email_id}/attachments",
+        attachments.list_email_attachments,
+        Access.FULL,
+        "List a message's files",
+        attachments.AttachmentList,
+        parameters=_PAGE,
+    ),
+    Route(
+        "GET",
+        "/v1/emails/{email_id}/attachments/{attachment_id}",
+        attachments.get_email_attachment,
+        Access.FULL,
+        "Show a message's file",
+        attachments.AttachmentView,
+    ),
+    Route(
+        "GET",
+        "/v1/downloads/{token}",
+        attachments.download_attachment,
+        Access.PUBLIC,
+        "Fetch a file by its link",
+        bytes,
+    ),
     Route(
         "PATCH",
         "/v1/emails/{email_id}",

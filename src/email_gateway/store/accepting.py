@@ -34,13 +34,14 @@ PIECE_COLUMNS = ("tenant_id", "message_id", "row_id", "number", "piece")
 class NewAttachment:
     """An attachment, sealed under `attachment.content` for `attachment_id`; `size` is of its data.
 
-    `sealed` holds the first PIECE_BYTES, `rest` what follows.
+    `sealed` holds the first PIECE_BYTES, `rest` what follows; `sealed_summary` is for lists.
     """
 
     attachment_id: UUID
     sealed: bytes
     size: int
     rest: memoryview = NOTHING
+    sealed_summary: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,10 +237,18 @@ async def _add_all(transaction: Queries, requests: list[NewRequest]) -> None:
     if tags:
         await transaction.execute(SQL.add_tags, *map(list, zip(*tags, strict=True)))
     attachments = [
-        (request.tenant_id, message.message_id, position, attachment.attachment_id, attachment.sealed, attachment.size)
+        (
+            request.tenant_id,
+            message.message_id,
+            position,
+            each.attachment_id,
+            each.sealed,
+            each.size,
+            each.sealed_summary,
+        )
         for request in requests
         for message in request.messages
-        for position, attachment in enumerate(message.attachments)
+        for position, each in enumerate(message.attachments)
     ]
     if attachments:
         await transaction.execute(SQL.add_attachments, *map(list, zip(*attachments, strict=True)))

@@ -126,6 +126,15 @@ async def get_sealed_content(db: Queries, tenant_id: UUID, message_id: UUID) -> 
     return content
 
 
+async def get_sealed_attachment(db: Queries, tenant_id: UUID, message_id: UUID, attachment_id: UUID) -> bytes:
+    """Return an attachment, whatever its size; raises NotFound."""
+    row = await db.fetch_one(SQL.get_sealed_attachment, tenant_id, message_id, attachment_id)
+    if row is None:
+        raise NotFound("no such attachment")
+    content: bytes = row["sealed_content"]
+    return content
+
+
 async def list_sealed_attachments(db: Queries, tenant_id: UUID, message_id: UUID) -> list[tuple[UUID, bytes]]:
     """Return (attachment_id, sealed value) of each attachment, in order."""
     return [tuple(row) for row in await db.fetch(SQL.list_sealed_attachments, tenant_id, message_id)]

@@ -59,11 +59,11 @@ SELECT tenant_id, message_id, name, value
 FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[]) AS fresh (tenant_id, message_id, name, value)
 
 -- name: add_attachments
--- Each attachment is a value sealed on its own.
-INSERT INTO attachment (tenant_id, message_id, position, attachment_id, sealed_content, size)
-SELECT tenant_id, message_id, position, attachment_id, sealed_content, size
-FROM unnest($1::uuid[], $2::uuid[], $3::smallint[], $4::uuid[], $5::bytea[], $6::int[])
-     AS fresh (tenant_id, message_id, position, attachment_id, sealed_content, size)
+-- Each attachment is a value sealed on its own, with a summary beside it.
+INSERT INTO attachment (tenant_id, message_id, position, attachment_id, sealed_content, size, sealed_summary)
+SELECT tenant_id, message_id, position, attachment_id, sealed_content, size, sealed_summary
+FROM unnest($1::uuid[], $2::uuid[], $3::smallint[], $4::uuid[], $5::bytea[], $6::int[], $7::bytea[])
+     AS fresh (tenant_id, message_id, position, attachment_id, sealed_content, size, sealed_summary)
 
 -- name: await_disk
 -- Commits something, so that everything written to the log before it is on the disk, whoever wrote it.
@@ -127,6 +127,12 @@ ORDER BY at, event_id
 SELECT CASE WHEN is_in_pieces(sealed_content) THEN whole_value(tenant_id, message_id, message_id, sealed_content)
             ELSE sealed_content END AS sealed_content
 FROM message WHERE tenant_id = $1 AND message_id = $2
+
+-- name: get_sealed_attachment
+-- One attachment of a message, whatever its size.
+SELECT CASE WHEN is_in_pieces(sealed_content) THEN whole_value(tenant_id, message_id, attachment_id, sealed_content)
+            ELSE sealed_content END AS sealed_content
+FROM attachment WHERE tenant_id = $1 AND message_id = $2 AND attachment_id = $3
 
 -- name: list_sealed_attachments
 -- A message's attachments in their order.
