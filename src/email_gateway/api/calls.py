@@ -24,6 +24,7 @@ MAX_BODY_BYTES = 56 * MIB
 MAX_SMALL_BODY_BYTES = 256 * 1024
 MAX_PAGE = 100
 DEFAULT_PAGE = 20
+A_MOMENT = "use a moment with its offset, such as 2026-11-29T03:00:00Z"
 
 JSON = (b"content-type", b"application/json")
 # Headers of which only one may come: of two, a proxy and we might each believe another.
@@ -201,5 +202,5 @@ def parse_moment(text: str, name: str) -> datetime:
         moment = datetime.fromisoformat(text)
         if moment.tzinfo is not None:
             return moment
-    fault = Fault(f"/{name}", "use a moment with its offset, such as 2026-11-29T03:00:00Z")
+    fault = Fault(f"/{name}", A_MOMENT)
     raise InvalidRequest("the query is not valid", (fault,))

@@ -9,6 +9,7 @@ from typing import Any, Generic, TypeVar
 
 import msgspec
 
+from email_gateway.api.calls import A_MOMENT
 from email_gateway.api.problems import UnsupportedMediaType
 from email_gateway.errors import Fault, InvalidRequest
 
@@ -44,6 +45,10 @@ NOT_YET = frozenset({"template", "topic_id", "metadata"})
 ADVICE = {
     "path": "send the file itself in `content`: the gateway never fetches files",
     "on_doubt": 'use "resend" or "hold"',
+    "status": "use the state of a delivery: scheduled, queued, sending, delivered, kept, bounced, expired, suppressed,"
+    " cancelled or dead",
+    "created_after": A_MOMENT,
+    "created_before": A_MOMENT,
 }
 
 

@@ -1,51 +1,38 @@
-"""Reading messages back: one, a page, the history, and the search for a person."""
+"""Reading messages back: one, and its history."""
 
 import asyncio
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
-from uuid import UUID
 
 import msgspec
 
-from email_gateway.api.calls import Call, Reply, parse_cursor, parse_id, parse_limit
+from email_gateway.api.calls import Call, Reply, parse_id
 from email_gateway.api.context import ApiContext
-from email_gateway.api.decoding import BodyDecoder, check_json
 from email_gateway.api.schemas import (
     DeliveryView,
-    EmailList,
     EmailSummary,
     EmailView,
     EventList,
     EventView,
     PersonView,
-    SearchEmails,
     Tag,
 )
-from email_gateway.errors import Fault, InvalidRequest
-from email_gateway.mail.addresses import canonical_address
 from email_gateway.mail.content import Address, Content
 from email_gateway.mail.deliveries import State
-from email_gateway.mail.encoding import InvalidValue, quoted
-from email_gateway.mail.search_terms import canonical_external_id
-from email_gateway.mail.tax_ids import TaxId, parse_tax_id, unpack_tax_id
-from email_gateway.store.audit import add_audit
+from email_gateway.mail.encoding import quoted
+from email_gateway.mail.tax_ids import TaxId, unpack_tax_id
 from email_gateway.store.messages import (
-    Page,
     StoredDelivery,
     StoredEvent,
     StoredMessage,
     get_message,
     get_sealed_content,
     list_events,
-    list_messages,
-    search_messages,
 )
 
 OFF_LOOP_BYTES = 64 * 1024
 
 _CONTENT = msgspec.msgpack.Decoder(Content)
-_SEARCH = BodyDecoder[SearchEmails](SearchEmails)
 _ENCODE = msgspec.json.Encoder().encode
 _NAMES_NEED_QUOTES = frozenset('()<>[]:;@\\,"')
 
@@ -65,56 +52,20 @@ async def get_email(context: ApiContext, call: Call) -> Reply:
     """Return one message with its bodies and deliveries."""
     message = await get_message(context.db, call.tenant_id, parse_id(call.params["email_id"], "email"))
     if message.sealed_summary is None:
-        return _reply(message, *await _open(context, message))
+        return _reply(message, *await open_message(context, message))
     call.hold(message.size)  # the answer is in memory until the caller has taken it
     async with call.budget.at_work:
         sealed = await get_sealed_content(context.db, message.tenant_id, message.message_id)
-        content, tax_id = await _open(context, replace(message, sealed_content=sealed, sealed_summary=None))
+        content, tax_id = await open_message(context, replace(message, sealed_content=sealed, sealed_summary=None))
         return await asyncio.to_thread(_reply, message, content, tax_id)
-
-
-async def list_emails(context: ApiContext, call: Call) -> Reply:
-    """Return a page of messages, newest first, without their bodies."""
-    query = call.query()
-    after, before = (parse_cursor(query[name], name) if name in query else None for name in ("after", "before"))
-    page = _page(parse_limit(query.get("limit")), after, before)
-    messages, has_more = await list_messages(context.db, call.tenant_id, page)
-    return Reply(200, _ENCODE(EmailList(has_more, [_view(m, *await _open(context, m)) for m in messages])))
 
 
 async def list_email_events(context: ApiContext, call: Call) -> Reply:
     """Return a message's history, oldest first."""
     message = await get_message(context.db, call.tenant_id, parse_id(call.params["email_id"], "email"))
-    content, _ = await _open(context, message)
+    content, _ = await open_message(context, message)
     events = await list_events(context.db, message.tenant_id, message.message_id)
     return Reply(200, _ENCODE(EventList([await _event(context, message, content, event) for event in events])))
-
-
-async def search_emails(context: ApiContext, call: Call) -> Reply:
-    """Return a page of the messages about a person; every search leaves an audit row."""
-    body = await call.read_small_body()
-    check_json(call.headers, body)
-    wanted = _SEARCH.decode(body)
-    field, kind, canonical, is_hit = _criterion(wanted)
-    keys = await context.keyring.tenant(call.tenant_id)
-    page = _page(wanted.limit, wanted.after, wanted.before)
-    async with context.db.transaction() as transaction:
-        await add_audit(
-            transaction,
-            actor=f"api_key:{_key_id(call)}",
-            action="emails.searched",
-            tenant_id=call.tenant_id,
-            subject=field,
-        )
-        messages, has_more = await search_messages(
-            transaction, call.tenant_id, field, keys.blind(field, kind, canonical), keys.index_key_id, page
-        )
-    data = []
-    for message in messages:
-        content, tax_id = await _open(context, message)
-        if is_hit(content, tax_id):  # a blind value is 16 bytes of a hash: a hit is proven by what it names
-            data.append(_view(message, content, tax_id))
-    return Reply(200, _ENCODE(EmailList(has_more, data)))
 
 
 def last_event(states: list[State], *, is_scheduled: bool = False) -> str:
@@ -144,7 +95,7 @@ def _reply(message: StoredMessage, content: Content, tax_id: TaxId | None) -> Re
     return Reply(200, _ENCODE(view))
 
 
-async def _open(context: ApiContext, message: StoredMessage) -> tuple[Content, TaxId | None]:
+async def open_message(context: ApiContext, message: StoredMessage) -> tuple[Content, TaxId | None]:
     """Open what stands in the message: its content, or the summary of a large one, which has no bodies."""
     packed = await context.keyring.open(message.tenant_id, *message.shown)
     content = (
@@ -156,7 +107,7 @@ async def _open(context: ApiContext, message: StoredMessage) -> tuple[Content, T
     return content, unpack_tax_id(tax_id)
 
 
-def _view(message: StoredMessage, content: Content, tax_id: TaxId | None) -> EmailSummary:
+def view_message(message: StoredMessage, content: Content, tax_id: TaxId | None) -> EmailSummary:
     return EmailSummary(**_summary(message, content, tax_id))
 
 
@@ -214,31 +165,3 @@ async def _event(context: ApiContext, message: StoredMessage, content: Content, 
         enhanced=event.enhanced,
         reply=reply,
     )
-
-
-def _criterion(wanted: SearchEmails) -> tuple[str, int, bytes, Callable[[Content, TaxId | None], bool]]:
-    """Return the field, kind and canonical form to look for, and how to prove a hit."""
-    given = [name for name in ("tax_id", "address", "external_id") if getattr(wanted, name) is not None]
-    if len(given) != 1:
-        raise InvalidRequest("the search is not valid", (Fault("", "give one of tax_id, address and external_id"),))
-    try:
-        if wanted.tax_id is not None:
-            sought = parse_tax_id(wanted.tax_id)
-            return "tax_id", sought.kind, sought.canonical.encode(), lambda _, tax_id: tax_id == sought
-        if wanted.address is not None:
-            address = canonical_address(wanted.address)
-            return "address", 0, address, lambda content, _: address in map(canonical_address, content.envelope)
-    except InvalidValue as error:
-        raise InvalidRequest("the search is not valid", (Fault(f"/{given[0]}", str(error)),)) from None
-    external_id = canonical_external_id(wanted.external_id or "")
-    return "external_id", 0, external_id.encode(), lambda content, _: content.external_id == external_id
-
-
-def _page(limit: int, after: UUID | None, before: UUID | None) -> Page:
-    if after is not None and before is not None:
-        raise InvalidRequest("the page is not valid", (Fault("/before", "give after or before, not both"),))
-    return Page(limit, after, before)
-
-
-def _key_id(call: Call) -> str:
-    return str(call.account.api_key_id) if call.account is not None else "none"

@@ -1,12 +1,14 @@
 """Every path of the HTTP interface."""
 
 from functools import cache
+from typing import get_args
 
 from email_gateway.api import (
     attachments,
     dead_letters,
     health,
     keys,
+    listing,
     messages,
     queue,
     scheduling,
@@ -30,6 +32,7 @@ from email_gateway.api.schemas import (
     Ready,
     SearchEmails,
     SendEmail,
+    Status,
     UpdateEmail,
 )
 
@@ -63,11 +66,20 @@ _VALIDATION = Query(
     {"type": "string", "enum": ["strict", "permissive"], "default": "strict"},
     place="header",
 )
+_MOMENT = {"type": "string", "format": "date-time"}
+_EMAIL_FILTER = (
+    Query(
+        "tag", "With this tag only, as `name:value`.", {"type": "string", "pattern": "^[A-Za-z0-9_-]+:[A-Za-z0-9_-]+$"}
+    ),
+    Query("status", "With a delivery in this state only.", {"type": "string", "enum": list(get_args(Status))}),
+    Query("created_after", "Accepted then or later only.", _MOMENT),
+    Query("created_before", "Accepted before then only.", _MOMENT),
+)
 _DEAD_FILTER = (
     Query("tenant_id", "Of this tenant only.", _ID),
     Query("reason", "Dead for this reason only.", {"type": "string"}),
     Query("domain", "To this domain only.", {"type": "string"}),
-    Query("dead_before", "Dead before this moment only.", {"type": "string", "format": "date-time"}),
+    Query("dead_before", "Dead before this moment only.", _MOMENT),
 )
 _DEAD_PAGE = (_LIMIT, Query("after", "Behind this dead letter's id.", {"type": "string"}), *_DEAD_FILTER)
 
@@ -94,13 +106,21 @@ EMAILS = (
         list[SendEmail] | EmailBatch,
         parameters=(_IDEMPOTENCY, _VALIDATION),
     ),
-    Route("GET", "/v1/emails", messages.list_emails, Access.FULL, "List messages", EmailList, parameters=_PAGE),
+    Route(
+        "GET",
+        "/v1/emails",
+        listing.list_emails,
+        Access.FULL,
+        "List messages",
+        EmailList,
+        parameters=(*_PAGE, *_EMAIL_FILTER),
+    ),
     Route(
         "POST",
         "/v1/emails/search",
-        messages.search_emails,
+        listing.search_emails,
         Access.FULL,
-        "Find the messages about a person",
+        "Find messages about a person, or by tag, status and time",
         EmailList,
         body=SearchEmails,
     ),

@@ -22,6 +22,9 @@ SendTime = Annotated[
         " `in 10 minutes`, `tomorrow at 9am` or `Friday at 3pm ET`. A time up to 24 hours back means at once."
     ),
 ]
+Status = Literal[
+    "scheduled", "queued", "sending", "delivered", "kept", "bounced", "expired", "suppressed", "cancelled", "dead"
+]
 ADDRESS_LIST = "One address or a list of them, each `user@example.com` or `Name <user@example.com>`."
 
 
@@ -123,11 +126,15 @@ class RawBatch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class SearchEmails(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Whose messages to find: exactly one of `tax_id`, `address` and `external_id`."""
+    """Which messages to find, by one thing at least, and by one of `tax_id`, `address` and `external_id` at most."""
 
     tax_id: str | None = None
     address: str | None = None
     external_id: Annotated[str, Meta(max_length=256)] | None = None
+    tag: Annotated[Tag | None, Meta(description="A tag that it has.")] = None
+    status: Annotated[Status | None, Meta(description="The state of one of its deliveries.")] = None
+    created_after: Annotated[datetime, Meta(description="Accepted then or later.", tz=True)] | None = None
+    created_before: Annotated[datetime, Meta(description="Accepted before then.", tz=True)] | None = None
     limit: Annotated[int, Meta(ge=1, le=100)] = 20
     after: UUID | None = None
     before: UUID | None = None
@@ -164,9 +171,7 @@ class DeliveryView(msgspec.Struct, frozen=True):
     """How far a message has come for one recipient."""
 
     recipient: str
-    state: Literal[
-        "scheduled", "queued", "sending", "delivered", "kept", "bounced", "expired", "suppressed", "cancelled", "dead"
-    ]
+    state: Status
     attempts: int
     next_attempt_at: datetime | None
     finished_at: datetime | None

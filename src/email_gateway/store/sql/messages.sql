@@ -76,32 +76,6 @@ SELECT tenant_id, message_id, created_at, expires_at, sender_domain, size, attac
 FROM message WHERE tenant_id = $1 AND message_id = ANY ($2::uuid[])
 ORDER BY message_id DESC
 
--- name: list_messages_after
--- One page towards older messages; ids are ordered by time. Of large ones come summaries.
-SELECT tenant_id, message_id, created_at, expires_at, sender_domain, size, attachment_count,
-       CASE WHEN sealed_summary IS NULL THEN sealed_content END AS sealed_content, sealed_summary, sealed_tax_id
-FROM message WHERE tenant_id = $1 AND ($2::uuid IS NULL OR message_id < $2)
-ORDER BY message_id DESC LIMIT $3
-
--- name: list_messages_before
--- One page towards newer messages; the caller turns it round.
-SELECT tenant_id, message_id, created_at, expires_at, sender_domain, size, attachment_count,
-       CASE WHEN sealed_summary IS NULL THEN sealed_content END AS sealed_content, sealed_summary, sealed_tax_id
-FROM message WHERE tenant_id = $1 AND message_id > $2
-ORDER BY message_id ASC LIMIT $3
-
--- name: search_after
--- Ids of messages that carry this blind value, older than the cursor.
-SELECT message_id FROM blind_index
-WHERE tenant_id = $1 AND field = $2 AND index_key_id = $3 AND value = $4 AND ($5::uuid IS NULL OR message_id < $5)
-ORDER BY message_id DESC LIMIT $6
-
--- name: search_before
--- Ids of messages that carry this blind value, newer than the cursor.
-SELECT message_id FROM blind_index
-WHERE tenant_id = $1 AND field = $2 AND index_key_id = $3 AND value = $4 AND message_id > $5
-ORDER BY message_id ASC LIMIT $6
-
 -- name: list_deliveries
 -- The deliveries of these messages, in the order of their envelopes. A place in the queue is an attempt
 -- to come only while the delivery stands in it.
