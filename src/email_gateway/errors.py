@@ -8,6 +8,7 @@ GatewayError
 │   ├── NotFound                404
 │   ├── Conflict                409
 │   │   ├── NotScheduled
+│   │   ├── NothingToRetry
 │   │   ├── IdempotencyConflict
 │   │   └── IdempotencyInFlight
 │   ├── TooLarge                413
@@ -101,6 +102,12 @@ class NotScheduled(Conflict):
     """The message is not waiting for its time (any more): it cannot be moved or called back."""
 
     code = "not_scheduled"
+
+
+class NothingToRetry(Conflict):
+    """No delivery of the message has ended as a dead letter: it is under way, or has ended for good."""
+
+    code = "nothing_to_retry"
 
 
 class IdempotencyConflict(Conflict):

@@ -72,6 +72,11 @@ async def test_a_batch_is_sent_strictly_and_permissively() -> None:
     assert partly["errors"][0]["index"] == 1
 
 
+async def test_a_batch_of_a_thousand_is_sent_at_once() -> None:
+    sent = await asyncio.to_thread(resend.Batch.send, [PARAMS] * 1000)
+    assert len({one["id"] for one in sent["data"]}) == 1000
+
+
 async def test_an_idempotency_key_repeats_the_first_answer() -> None:
     options: resend.Emails.SendOptions = {"idempotency_key": "sdk-1"}
     first = await asyncio.to_thread(resend.Emails.send, PARAMS, options)

@@ -25,7 +25,7 @@ _TYPE = re.compile(r"Expected `(?P<kinds>[a-z| ]+)`")
 # look-behind keeps this linear: only the first backslash of a run is tried.
 _ESCAPED_NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 
-# A full batch of full messages has fewer; each string or container becomes an object of some sixty bytes,
+# A full message has fewer, and those of a full batch may have 200 strings each; each string or container becomes an object of some sixty bytes,
 # each number of a file that is sent as numbers one of eight or more.
 FEW_VALUES_BYTES = 64 * 1024
 MOST_STRINGS = 200_000
