@@ -74,7 +74,7 @@ SELECT claimed.tenant_id, claimed.message_id, recipient, domain, claim_token, at
        moved.lanes AS diverted
 FROM (SELECT array_agg(DISTINCT lane) AS lanes FROM diverted) AS moved
 LEFT JOIN (claimed JOIN message USING (tenant_id, message_id)) ON true
-ORDER BY claimed.tenant_id, claimed.message_id, recipient
+ORDER BY claimed.tenant_id, claimed.message_id, domain = 'simulator.example', recipient
 
 -- name: list_lanes
 -- The lanes in which something is queued, one step of the index for each.
@@ -158,7 +158,8 @@ WITH result AS (
 ), events AS (
     INSERT INTO event (tenant_id, message_id, event_id, recipient, kind, attempt, stage, reason, code, enhanced, sealed_reply)
     SELECT tenant_id, message_id, event_id, recipient,
-           CASE WHEN changed.event_id IS NULL THEN 'late' WHEN is_over THEN at_expiry ELSE kind END,
+           CASE WHEN changed.event_id IS NULL THEN 'late' WHEN is_over THEN at_expiry
+                WHEN kind = 'complained' THEN 'delivered' ELSE kind END,
            attempt, stage, reason, code, enhanced, sealed_reply
     FROM result LEFT JOIN changed USING (event_id)
     WHERE event_id NOT IN (SELECT event_id FROM written)
@@ -166,6 +167,10 @@ WITH result AS (
     UNION ALL
     SELECT tenant_id, message_id, gen_random_uuid(), recipient, 'dead', attempt, NULL, 'in_doubt', NULL, NULL, NULL
     FROM result JOIN changed USING (event_id) WHERE kind = 'in_doubt' AND changed.state = 'dead' AND NOT is_over
+    -- So is a complaint: somebody received it, and then said that it was unwanted.
+    UNION ALL
+    SELECT tenant_id, message_id, gen_random_uuid(), recipient, 'complained', attempt, NULL, reason, NULL, NULL, NULL
+    FROM result JOIN changed USING (event_id) WHERE kind = 'complained'
 )
 SELECT event_id, state FROM changed
 UNION ALL

@@ -46,9 +46,10 @@ WITH messages AS (
     FROM unnest($17::uuid[], $18::uuid[], $19::text[], $20::bytea[], $21::bytea[])
          AS fresh (tenant_id, message_id, field, index_key_id, value)
 )
-INSERT INTO delivery (tenant_id, message_id, recipient, domain, priority, expires_at, next_attempt_at, scheduled_at)
+INSERT INTO delivery (tenant_id, message_id, recipient, domain, priority, expires_at, next_attempt_at, scheduled_at, lane)
 SELECT tenant_id, message_id, recipient, domain, priority, greatest(scheduled_at, now()) + lifetime,
-       greatest(scheduled_at, now()), CASE WHEN scheduled_at > now() THEN scheduled_at END
+       greatest(scheduled_at, now()), CASE WHEN scheduled_at > now() THEN scheduled_at END,
+       CASE WHEN domain = 'simulator.example' THEN 'simulator' ELSE '' END
 FROM unnest($12::uuid[], $13::uuid[], $14::smallint[], $15::text[], $16::smallint[], $22::interval[], $25::timestamptz[])
      AS fresh (tenant_id, message_id, recipient, domain, priority, lifetime, scheduled_at)
 
