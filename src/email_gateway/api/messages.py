@@ -91,6 +91,7 @@ def _reply(message: StoredMessage, content: Content, tax_id: TaxId | None) -> Re
         expires_at=message.expires_at,
         size=message.size,
         attachment_count=message.attachment_count,
+        traceparent=message.traceparent,
     )
     return Reply(200, _ENCODE(view))
 

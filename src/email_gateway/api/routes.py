@@ -76,6 +76,12 @@ _EMAIL_FILTER = (
     Query("created_after", "Accepted then or later only.", _MOMENT),
     Query("created_before", "Accepted before then only.", _MOMENT),
 )
+_TRACEPARENT = Query(
+    "traceparent",
+    "The trace that the messages belong to (W3C Trace Context, version 00): kept with them, and sent back.",
+    {"type": "string", "minLength": 55, "maxLength": 55},
+    place="header",
+)
 _DEAD_FILTER = (
     Query("tenant_id", "Of this tenant only.", _ID),
     Query("reason", "Dead for this reason only.", {"type": "string"}),
@@ -94,7 +100,7 @@ EMAILS = (
         EmailId,
         202,
         SendEmail,
-        parameters=(_IDEMPOTENCY,),
+        parameters=(_IDEMPOTENCY, _TRACEPARENT),
     ),
     Route(
         "POST",
@@ -105,7 +111,7 @@ EMAILS = (
         BatchAccepted,
         202,
         list[SendEmail] | EmailBatch,
-        parameters=(_IDEMPOTENCY, _VALIDATION),
+        parameters=(_IDEMPOTENCY, _VALIDATION, _TRACEPARENT),
     ),
     Route(
         "GET",

@@ -215,6 +215,9 @@ class EmailView(EmailSummary, frozen=True, kw_only=True):
     expires_at: datetime
     size: int
     attachment_count: int
+    traceparent: Annotated[
+        str | None, Meta(description="The trace of the request that brought it (W3C Trace Context).")
+    ] = None
 
 
 class EmailList(msgspec.Struct, frozen=True):

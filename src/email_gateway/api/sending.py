@@ -7,6 +7,7 @@ from typing import Literal
 from email_gateway.api.bodies import LargeBody
 from email_gateway.api.calls import MAX_BODY_BYTES, Call, Reply
 from email_gateway.api.context import ApiContext
+from email_gateway.api.correlation import find_traceparent
 from email_gateway.api.preparing import Order, prepare
 from email_gateway.errors import InvalidRequest
 from email_gateway.observe import ACCEPTED
@@ -38,7 +39,7 @@ async def send_batch(context: ApiContext, call: Call) -> Reply:
 
 async def _accept(context: ApiContext, call: Call, kind: Literal["one", "strict", "permissive"]) -> Reply:
     headers = {name: call.headers[name] for name in _READ if name in call.headers}
-    order = Order(kind, headers, _idempotency_key(call.headers))
+    order = Order(kind, headers, _idempotency_key(call.headers), find_traceparent(call.headers))
     body = await call.read_body(MAX_BODY_BYTES)
     keys = await context.keyring.tenant(call.tenant_id)
     with keys.uses:

@@ -53,7 +53,7 @@ class NewMessage:
     (index key id, field, 16-byte value), under each index key in use. `priority` is 0, 1 or 2: within
     a tenant the lower ones go first. `sealed_content` holds the first PIECE_BYTES, `rest` what follows;
     a large message brings a `sealed_summary` for lists. `scheduled_at` is when it is to leave, and its lifetime
-    begins then; without one, or with one that has passed, it is due at once.
+    begins then; without one, or with one that has passed, it is due at once. `traceparent` is 55 ASCII characters.
     """
 
     message_id: UUID
@@ -72,6 +72,7 @@ class NewMessage:
     sealed_summary: bytes | None = None
     rest: memoryview = NOTHING
     scheduled_at: datetime | None = None
+    traceparent: str | None = None
 
     @property
     def octets(self) -> int:
@@ -255,7 +256,7 @@ async def _add_all(transaction: Queries, requests: list[NewRequest]) -> None:
 
 
 def _message_columns(requests: list[NewRequest]) -> list[list[object]]:
-    """Return the 25 arrays of `add_messages`: of messages, of deliveries, of blind indexes; then what came later."""
+    """Return the 26 arrays of `add_messages`: of messages, of deliveries, of blind indexes; then what came later."""
     messages = [(request.tenant_id, m) for request in requests for m in request.messages]
     deliveries = [
         (tenant_id, m.message_id, recipient, domain, m.priority, m.lifetime, m.scheduled_at)
@@ -286,6 +287,7 @@ def _message_columns(requests: list[NewRequest]) -> list[list[object]]:
         [m.sealed_summary for _, m in messages],
         [m.scheduled_at for _, m in messages],
         scheduled,
+        [m.traceparent for _, m in messages],
     ]
 
 

@@ -49,6 +49,7 @@ class StoredMessage:
     sealed_content: bytes | None
     sealed_summary: bytes | None
     sealed_tax_id: bytes | None
+    traceparent: str | None
     deliveries: tuple[StoredDelivery, ...]
     tags: tuple[tuple[str, str], ...]
 

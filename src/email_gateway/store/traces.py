@@ -51,6 +51,7 @@ class Trace:
     size: int
     attachment_count: int
     on_doubt: str
+    traceparent: str | None
     deliveries: tuple[TracedDelivery, ...]
     waits_for: tuple[str | None, ...]
     events: tuple[StoredEvent, ...]
@@ -77,6 +78,7 @@ async def trace_message(db: Queries, message_id: UUID) -> Trace:
         size=row["size"],
         attachment_count=row["attachment_count"],
         on_doubt=row["on_doubt"],
+        traceparent=row["traceparent"],
         deliveries=deliveries,
         waits_for=tuple(_waits_for(one, sender, lanes, row["now"]) for one in deliveries),
         events=tuple(await list_events(db, tenant_id, message_id)),

@@ -30,13 +30,15 @@ DELETE FROM idempotency WHERE ctid = ANY (ARRAY(
 -- first events. Arrays instead of rows: one round trip and one plan whatever the size of the group.
 WITH messages AS (
     INSERT INTO message (tenant_id, message_id, sealed_content, sealed_tax_id, sealed_summary, size, sender_domain,
-                         delivery_count, attachment_count, on_doubt, expires_at, dead_at_expiry)
+                         delivery_count, attachment_count, on_doubt, expires_at, dead_at_expiry, traceparent)
     SELECT tenant_id, message_id, sealed_content, sealed_tax_id, sealed_summary, size, sender_domain,
-           delivery_count, attachment_count, on_doubt, greatest(scheduled_at, now()) + lifetime, dead_at_expiry
+           delivery_count, attachment_count, on_doubt, greatest(scheduled_at, now()) + lifetime, dead_at_expiry,
+           traceparent
     FROM unnest($1::uuid[], $2::uuid[], $3::bytea[], $4::bytea[], $23::bytea[], $5::int[], $6::text[], $7::smallint[],
-                $8::smallint[], $9::text[], $10::interval[], $11::boolean[], $24::timestamptz[])
+                $8::smallint[], $9::text[], $10::interval[], $11::boolean[], $24::timestamptz[],
+                $26::text[])
          AS fresh (tenant_id, message_id, sealed_content, sealed_tax_id, sealed_summary, size, sender_domain,
-                   delivery_count, attachment_count, on_doubt, lifetime, dead_at_expiry, scheduled_at)
+                   delivery_count, attachment_count, on_doubt, lifetime, dead_at_expiry, scheduled_at, traceparent)
 ), events AS (
     INSERT INTO event (tenant_id, message_id, kind)
     SELECT tenant_id, message_id, 'accepted' FROM unnest($1::uuid[], $2::uuid[]) AS fresh (tenant_id, message_id)
@@ -73,7 +75,7 @@ SELECT pg_logical_emit_message(true, 'email_gateway', '')
 -- name: find_messages
 -- The messages of these ids, for one tenant; of a large one the summary instead of the content.
 SELECT tenant_id, message_id, created_at, expires_at, sender_domain, size, attachment_count,
-       CASE WHEN sealed_summary IS NULL THEN sealed_content END AS sealed_content, sealed_summary, sealed_tax_id
+       CASE WHEN sealed_summary IS NULL THEN sealed_content END AS sealed_content, sealed_summary, sealed_tax_id, traceparent
 FROM message WHERE tenant_id = $1 AND message_id = ANY ($2::uuid[])
 ORDER BY message_id DESC
 

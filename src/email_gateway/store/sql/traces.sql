@@ -2,7 +2,7 @@
 -- A message by its id alone: one step of the primary key for each tenant.
 SELECT tenant.tenant_id, tenant.name AS tenant, found.*, now() AS now
 FROM tenant CROSS JOIN LATERAL (
-    SELECT created_at, expires_at, sender_domain, size, attachment_count, on_doubt FROM message
+    SELECT created_at, expires_at, sender_domain, size, attachment_count, on_doubt, traceparent FROM message
     WHERE message.tenant_id = tenant.tenant_id AND message.message_id = $1) AS found
 
 -- name: list_deliveries
