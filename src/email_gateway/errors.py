@@ -12,7 +12,8 @@ GatewayError
 │   │   ├── IdempotencyConflict
 │   │   └── IdempotencyInFlight
 │   ├── TooLarge                413
-│   └── RateLimited             429
+│   ├── RateLimited             429
+│   └── NotOffered              501
 ├── TryLater                    waiting helps, repeating is safe (503 with Retry-After)
 │   ├── DatabaseUnavailable
 │   │   ├── LockTimeout
@@ -137,6 +138,12 @@ class RateLimited(CallerError):
     def __init__(self, detail: str, retry_after_seconds: int) -> None:
         super().__init__(detail)
         self.retry_after_seconds = retry_after_seconds
+
+
+class NotOffered(CallerError):
+    """Resend's API has it, and this gateway has not."""
+
+    code = "not_implemented"
 
 
 class TryLater(GatewayError):

@@ -15,6 +15,7 @@ from email_gateway.api.bodies import BodyBudget
 from email_gateway.api.calls import Call, ClientGone, Receive, Reply, Scope, Send, read_headers
 from email_gateway.api.context import ApiContext
 from email_gateway.api.correlation import find_request_id, find_traceparent
+from email_gateway.api.not_offered import NOT_OFFERED_ROUTES
 from email_gateway.api.problems import problem_reply
 from email_gateway.api.routes import ROUTES
 from email_gateway.api.routing import Access, RouteTable
@@ -33,7 +34,7 @@ class Api:
 
     def __init__(self, context: ApiContext) -> None:
         self._context = context
-        self._routes = RouteTable(ROUTES)
+        self._routes = RouteTable((*ROUTES, *NOT_OFFERED_ROUTES))
         self._keys = ApiKeys(context)
         self._budget = BodyBudget()
         self._watch: asyncio.Task[None] | None = None
