@@ -88,6 +88,7 @@ ASKED: dict[str, Ask] = {
 
 
 @pytest.mark.usefixtures("sdk")
+@pytest.mark.filterwarnings("ignore:Audiences is deprecated")
 @pytest.mark.parametrize("ask", ASKED.values(), ids=ASKED)
 async def test_the_sdk_raises_its_own_error(ask: Ask) -> None:
     with pytest.raises(ResendError, match="does not offer") as refused:

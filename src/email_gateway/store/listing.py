@@ -67,13 +67,16 @@ async def list_messages(
 
 
 def statement(chosen: Chosen, *, is_backwards: bool) -> str:
-    """Return the query that goes down the index of what is rarest; `is_backwards` is from old to new."""
+    """Return the query that goes down the index of what is likely rarest; `is_backwards` is from old to new.
+
+    What was delivered is no such thing: it is looked for among a tag's messages, or among all.
+    """
     if chosen.blind is not None:
         candidates = SQL.by_person
     elif chosen.is_scheduled:
         candidates = SQL.by_schedule
-    elif chosen.state is not None and (chosen.state is not State.DELIVERED or chosen.tag is None):
-        candidates = SQL.by_state
+    elif chosen.state is not None and chosen.state is not State.DELIVERED:
+        candidates = SQL.by_state.replace(":state", f"'{chosen.state.value}'")
     elif chosen.tag is not None:
         candidates = SQL.by_tag
     else:

@@ -7,9 +7,10 @@ SELECT message_id FROM message AS candidate WHERE tenant_id = $1
 SELECT message_id FROM message_tag AS candidate WHERE tenant_id = $1 AND name = $4 AND value = $5
 
 -- name: by_state
--- Of those with a delivery in this state.
+-- Of those with a delivery in this state, which stands here in words: its indexes are of some states only. Of few that
+-- are queued or sending those are all read; of many the newest messages are, until there is a page of them.
 SELECT DISTINCT message_id FROM delivery AS candidate
-WHERE tenant_id = $1 AND state = $6 AND (state <> 'queued' OR coalesce(scheduled_at > now(), false) = $7)
+WHERE tenant_id = $1 AND state = :state AND (state <> 'queued' OR coalesce(scheduled_at > now(), false) = $7)
 
 -- name: by_schedule
 -- Of those with a delivery that is scheduled: they have an index of their own.
