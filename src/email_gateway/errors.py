@@ -8,10 +8,13 @@ GatewayError
 │   ├── DomainNotVerified       403  domain_not_verified
 │   ├── NotFound                404
 │   ├── Conflict                409
+│   │   ├── NotScheduled
+│   │   ├── NothingToRetry
 │   │   ├── IdempotencyConflict
 │   │   └── IdempotencyInFlight
 │   ├── TooLarge                413
-│   └── RateLimited             429
+│   ├── RateLimited             429
+│   └── NotOffered              501
 ├── TryLater                    waiting helps, repeating is safe (503 with Retry-After)
 │   ├── DatabaseUnavailable
 │   │   ├── LockTimeout
@@ -110,6 +113,18 @@ class Conflict(CallerError):
     code = "conflict"
 
 
+class NotScheduled(Conflict):
+    """The message is not waiting for its time (any more): it cannot be moved or called back."""
+
+    code = "not_scheduled"
+
+
+class NothingToRetry(Conflict):
+    """No delivery of the message has ended as a dead letter: it is under way, or has ended for good."""
+
+    code = "nothing_to_retry"
+
+
 class IdempotencyConflict(Conflict):
     """The Idempotency-Key was used within 24 hours for another body."""
 
@@ -137,6 +152,12 @@ class RateLimited(CallerError):
     def __init__(self, detail: str, retry_after_seconds: int) -> None:
         super().__init__(detail)
         self.retry_after_seconds = retry_after_seconds
+
+
+class NotOffered(CallerError):
+    """Resend's API has it, and this gateway has not."""
+
+    code = "not_implemented"
 
 
 class TryLater(GatewayError):

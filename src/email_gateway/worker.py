@@ -2,9 +2,10 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from functools import partial
 from math import ceil
 
 from email_gateway.delivery import Courtesy, Delivery, find_host, open_transport
@@ -12,7 +13,7 @@ from email_gateway.errors import ClaimLost, DatabaseUnavailable, KeyUnavailable,
 from email_gateway.events import Recorder
 from email_gateway.foundation import Foundation, open_foundation
 from email_gateway.limits.shared_rate import SharedRate
-from email_gateway.mail.deliveries import Claims, Outcome, Verdict
+from email_gateway.mail.deliveries import SIMULATOR_LANE, Claims, Outcome, Verdict
 from email_gateway.observe import get_logger
 from email_gateway.pace import Keeper, NotYet, Pace, PaceLimits, Reserve, Shape, Turn, shape_of
 from email_gateway.queue import Queue
@@ -20,6 +21,7 @@ from email_gateway.secrets import SecretsService
 from email_gateway.settings import Settings
 from email_gateway.store.accepting import prune_idempotency_keys
 from email_gateway.store.database import Database
+from email_gateway.store.deliveries import Turns
 from email_gateway.store.domains import retire_keys
 from email_gateway.store.statistics import fold_tallies
 from email_gateway.vault.keyring import Keyring
@@ -107,7 +109,12 @@ def make_loop(foundation: Foundation, delivery: Delivery, limits: PaceLimits, re
     pace = Pace(settings.transport, limits, reserve)
     keeper = Keeper(db, pace, prepare=lambda reason: renew_credentials(foundation, reason))
     return Loop(
-        Queue(db, capacity=settings.worker_concurrency, max_doubts=settings.max_doubts, choose=keeper.turns),
+        Queue(
+            db,
+            capacity=settings.worker_concurrency,
+            max_doubts=settings.max_doubts,
+            choose=partial(choose, keeper),
+        ),
         pace,
         keeper,
         delivery,
@@ -177,17 +184,20 @@ async def deliver(loop: Loop) -> None:
     try:
         async with asyncio.TaskGroup() as attempts:
             async for claims in loop.queue.claims():
-                attempts.create_task(attempt(loop, loop.pace.stand_in_line(claims)))
+                turn = None if claims.is_simulated else loop.pace.stand_in_line(claims)
+                attempts.create_task(attempt(loop, claims, turn))
     except ExceptionGroup as group:
         # Attempts raise nothing, so it holds one error, of claiming: its class decides the exit code.
         raise group.exceptions[0] from None
 
 
-async def attempt(loop: Loop, turn: Turn) -> None:
-    """Attempt the deliveries of one message in their turn; whatever happens, its claims are let go of."""
-    claims = turn.claims
+async def attempt(loop: Loop, claims: Claims, turn: Turn | None) -> None:
+    """Attempt the deliveries of one message in their turn; whatever happens, its claims are let go of.
+
+    Without a turn they are the simulator's.
+    """
     try:
-        await loop.events.record(claims, await converse(loop, turn))
+        await loop.events.record(claims, await (simulate(loop, claims) if turn is None else converse(loop, turn)))
     except NotYet:
         await give_back(loop.queue, claims, reason="not_yet")
     except ClaimLost:
@@ -202,6 +212,24 @@ async def attempt(loop: Loop, turn: Turn) -> None:
         # One message must not stop the others. Its lease runs out, and it is tried alone.
         log.exception("attempt_failed", message_id=str(claims.message_id))
     loop.queue.forget(claims)  # not when cancelled: the queue then gives back what was not sent
+
+
+async def simulate(loop: Loop, claims: Claims) -> Sequence[Outcome]:
+    """Answer for the simulator, out of turn: no route, destination or sender has to do with it."""
+    if claims.is_expired:
+        return too_late(claims)
+    await loop.queue.begin_composing(claims)
+    return await loop.delivery.attempt(claims, reached=loop.queue.reached)
+
+
+def choose(keeper: Keeper, room: int, lanes: Iterable[str]) -> Turns:
+    """Return what may be claimed now: as the pace has it, and beside it a quarter for the simulator."""
+    queued = tuple(lanes)
+    if SIMULATOR_LANE not in queued:
+        return keeper.turns(room, queued)
+    share = max(1, room // 4)
+    turns = keeper.turns(max(1, room - share), [lane for lane in queued if lane != SIMULATOR_LANE])
+    return replace(turns, quotas={**turns.quotas, SIMULATOR_LANE: share})
 
 
 async def converse(loop: Loop, turn: Turn) -> Sequence[Outcome]:

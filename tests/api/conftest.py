@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import httpx
 import pytest
+import resend
 
 from email_gateway.api import ApiContext, know_verified_domains
 from email_gateway.fleet import Fleet
@@ -96,6 +97,13 @@ async def client(shared: Served) -> AsyncIterator[httpx.AsyncClient]:
     """A client of the shared server, with the key of the tenant that tests share."""
     async with shared.client() as client:
         yield client
+
+
+@pytest.fixture
+def sdk(shared: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Resend's SDK for Python, with one URL changed and the key of the tenant that tests share."""
+    monkeypatch.setattr(resend, "api_url", f"{shared.url}/v1")
+    monkeypatch.setattr(resend, "api_key", shared.acme_key)
 
 
 @pytest.fixture

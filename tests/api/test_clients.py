@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from email_gateway.api.clients import client_address, is_allowed, is_local
+from email_gateway.api.clients import base_url, client_address, is_allowed, is_local
 
 
 def scope(peer: str | None, *forwarded: str) -> dict[str, Any]:
@@ -31,6 +31,27 @@ PROXIES = (ip_network("10.0.0.0/8"), ip_network("fd00::/8"))
 )
 def test_only_a_trusted_proxy_says_who_the_client_is(asked: dict[str, Any], trusted: Any, address: str) -> None:
     assert client_address(asked, trusted) == address
+
+
+FORWARDED = {b"x-forwarded-proto": b"https", b"x-forwarded-host": b"mail.acme.example"}
+
+
+@pytest.mark.parametrize(
+    ("peer", "headers", "url"),
+    [
+        ("203.0.113.9", {b"host": b"gateway:8025"}, "http://gateway:8025"),
+        ("203.0.113.9", {b"host": b"[2001:db8::1]:80"}, "http://[2001:db8::1]:80"),
+        ("203.0.113.9", {b"host": b"gateway", **FORWARDED}, "http://gateway"),
+        ("10.0.0.1", {b"host": b"gateway", **FORWARDED}, "https://mail.acme.example"),
+        ("10.0.0.1", {b"host": b"gateway", b"x-forwarded-proto": b"https"}, "https://gateway"),
+        ("10.0.0.1", {b"host": b"gateway", b"x-forwarded-proto": b"javascript"}, ""),
+        ("203.0.113.9", {b"host": b"a/b"}, ""),
+        ("203.0.113.9", {b"host": b'a"b'}, ""),
+        ("203.0.113.9", {}, ""),
+    ],
+)
+def test_a_link_leads_where_the_client_came_in(peer: str, headers: dict[bytes, bytes], url: str) -> None:
+    assert base_url({**scope(peer), "scheme": "http"}, headers, PROXIES) == url
 
 
 @pytest.mark.parametrize(

@@ -193,6 +193,10 @@ def test_one_word_stands_for_the_least_finished_then_the_worst(states: list[Stat
     assert last_event(states) == word
 
 
+def test_what_is_to_leave_later_has_a_word_of_its_own() -> None:
+    assert last_event([State.QUEUED, State.SUPPRESSED], is_scheduled=True) == "scheduled"
+
+
 def test_every_state_has_a_word() -> None:
     assert all(last_event([state]) for state in State)
 

@@ -11,7 +11,7 @@ from resend.exceptions import MissingRequiredFieldsError, ResendError, Validatio
 
 from tests.api.house import Served
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("sdk")]
 
 PARAMS: resend.Emails.SendParams = {
     "from": "Acme <billing@acme.example>",
@@ -19,12 +19,6 @@ PARAMS: resend.Emails.SendParams = {
     "subject": "Your invoice",
     "html": "<p>Attached.",
 }
-
-
-@pytest.fixture(autouse=True)
-def sdk(shared: Served, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(resend, "api_url", f"{shared.url}/v1")
-    monkeypatch.setattr(resend, "api_key", shared.acme_key)
 
 
 async def test_a_message_is_sent_and_read_back() -> None:
@@ -76,6 +70,11 @@ async def test_a_batch_is_sent_strictly_and_permissively() -> None:
     partly = await asyncio.to_thread(resend.Batch.send, [PARAMS, bad], {"batch_validation": "permissive"})
     assert len(partly["data"]) == 1
     assert partly["errors"][0]["index"] == 1
+
+
+async def test_a_batch_of_a_thousand_is_sent_at_once() -> None:
+    sent = await asyncio.to_thread(resend.Batch.send, [PARAMS] * 1000)
+    assert len({one["id"] for one in sent["data"]}) == 1000
 
 
 async def test_an_idempotency_key_repeats_the_first_answer() -> None:

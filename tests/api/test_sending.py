@@ -100,17 +100,30 @@ async def test_a_batch_is_a_list_or_an_object_and_answers_ids_in_order(api: Serv
     assert await count(api) == 6
 
 
-@pytest.mark.parametrize("size", [0, 101])
-async def test_a_batch_of_none_or_over_100_is_refused(api: Served, acme: httpx.AsyncClient, size: int) -> None:
+@pytest.mark.parametrize("size", [0, 1001])
+async def test_a_batch_of_none_or_over_1000_is_refused(api: Served, acme: httpx.AsyncClient, size: int) -> None:
     answer = await acme.post("/v1/emails/batch", json=[email()] * size)
     assert answer.status_code == 422
     assert await count(api) == 0
 
 
-async def test_a_batch_of_100_is_accepted(api: Served, acme: httpx.AsyncClient) -> None:
-    answer = await acme.post("/v1/emails/batch", json=[email()] * 100)
-    assert (answer.status_code, len(answer.json()["data"])) == (202, 100)
-    assert await count(api) == 100
+@pytest.mark.parametrize("text", ["x", "x" * 3000], ids=["in a thread", "in the process for large bodies"])
+async def test_a_batch_of_1000_is_accepted(api: Served, acme: httpx.AsyncClient, text: str) -> None:
+    answer = await acme.post("/v1/emails/batch", json=[email(text=text)] * 1000)
+    assert (answer.status_code, len({one["id"] for one in answer.json()["data"]})) == (202, 1000)
+    assert await count(api) == 1000
+
+
+async def test_a_batch_of_1000_may_have_two_hundred_strings_a_message_and_not_many_more(
+    api: Served, acme: httpx.AsyncClient
+) -> None:
+    fields = {"tags": [{"name": f"n{n}", "value": "v"} for n in range(40)]}
+    answer = await acme.post("/v1/emails/batch", json=[email(**fields)] * 1000)
+    assert (answer.status_code, await count(api)) == (202, 1000)
+    fields = {"tags": [{"name": f"n{n}", "value": "v"} for n in range(60)]}
+    answer = await acme.post("/v1/emails/batch", json=[email(**fields)] * 1000)
+    assert (answer.status_code, answer.json()["errors"][0]["detail"][:17]) == (422, "send fewer values")
+    assert await count(api) == 1000
 
 
 async def test_a_strict_batch_with_one_bad_member_stores_nothing_and_points_at_it(

@@ -13,7 +13,7 @@ from email_gateway.store.accepting import Accepted, Acceptor, NewRequest
 from email_gateway.store.database import Database
 from email_gateway.store.generations import Subject, list_generations
 from email_gateway.store.instances import Identity, Standing, record_instance
-from email_gateway.store.messages import search_messages
+from email_gateway.store.listing import Blind, Chosen, list_messages
 from email_gateway.store.pages import Page
 from email_gateway.vault.keyring import Keyring
 from email_gateway.vault.roots import derive_root
@@ -94,8 +94,9 @@ class Process:
         ]
         counts = [
             len(
-                (await search_messages(
-                    self.db, tenant_id, name, keys.blind(name, kind, form), keys.index_key_id, Page(1_000)
+                (await list_messages(
+                    self.db, tenant_id, Page(1_000),
+                    Chosen(blind=Blind(name, keys.blind(name, kind, form), keys.index_key_id)),
                 ))[0]
             )
             for name, kind, form in terms

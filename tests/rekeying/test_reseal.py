@@ -30,6 +30,7 @@ VALUES = """
     UNION ALL SELECT 'message.summary', message_id, sealed_summary FROM message WHERE sealed_summary IS NOT NULL
     UNION ALL SELECT 'attachment.content', attachment_id,
            whole_value(tenant_id, message_id, attachment_id, sealed_content) FROM attachment
+    UNION ALL SELECT 'attachment.summary', attachment_id, sealed_summary FROM attachment WHERE sealed_summary IS NOT NULL
     UNION ALL SELECT 'event.reply', event_id, sealed_reply FROM event WHERE sealed_reply IS NOT NULL
     UNION ALL SELECT 'inbox.raw', inbox_id, sealed_raw FROM inbox_mail
     UNION ALL SELECT 'domain.dkim_key', dkim_key_id, sealed_private_key FROM dkim_key WHERE sealed_private_key IS NOT NULL

@@ -8,13 +8,12 @@ from uuid_utils.compat import uuid7
 from email_gateway.errors import NotFound
 from email_gateway.store.accepting import Acceptor, NewAttachment
 from email_gateway.store.database import Database
+from email_gateway.store.listing import Blind, Chosen, list_messages
 from email_gateway.store.messages import (
     get_message,
     get_sealed_content,
     list_events,
-    list_messages,
     list_sealed_attachments,
-    search_messages,
 )
 from email_gateway.store.pages import Page
 from tests.makers import INDEX_KEY, SEALED, new_message, new_request
@@ -48,7 +47,7 @@ async def test_an_accepted_message_is_stored_with_its_delivery_event_and_index(
     assert await list_sealed_attachments(db, tenant_id, message.message_id) == [(attachment.attachment_id, SEALED)]
     assert await get_sealed_content(db, tenant_id, message.message_id) == SEALED
     assert [event.kind for event in await list_events(db, tenant_id, message.message_id)] == ["accepted"]
-    found, has_more = await search_messages(db, tenant_id, "address", b"\2" * 16, INDEX_KEY, Page())
+    found, has_more = await list_messages(db, tenant_id, Page(), Chosen(blind=Blind("address", b"\2" * 16, INDEX_KEY)))
     assert [hit.message_id for hit in found] == [message.message_id]
     assert not has_more
 

@@ -15,6 +15,8 @@ from email_gateway.api.access import OPERATORS, ApiKeys, check_account, check_ad
 from email_gateway.api.bodies import BodyBudget
 from email_gateway.api.calls import Call, ClientGone, Receive, Reply, Scope, Send, read_headers
 from email_gateway.api.context import ApiContext
+from email_gateway.api.correlation import find_request_id, find_traceparent
+from email_gateway.api.not_offered import NOT_OFFERED_ROUTES
 from email_gateway.api.problems import problem_reply
 from email_gateway.api.routes import ROUTES
 from email_gateway.api.routing import Access, RouteTable
@@ -36,7 +38,7 @@ class Api:
     def __init__(self, context: ApiContext) -> None:
         self._context = context
         self._for_tenant = lru_cache(MOST_TENANTS)(context.for_tenant)  # it costs more than a look at what is kept
-        self._routes = RouteTable(ROUTES)
+        self._routes = RouteTable((*ROUTES, *NOT_OFFERED_ROUTES))
         self._keys = ApiKeys(context)
         self._budget = BodyBudget()
         self._watch: asyncio.Task[None] | None = None
@@ -81,6 +83,7 @@ class Api:
             (b"x-request-id", call.request_id.encode()),
             *_ALWAYS,
             *reply.headers,
+            *_trace(call),
         ]
         await send({"type": "http.response.start", "status": reply.status, "headers": headers})
         await send({"type": "http.response.body", "body": reply.body})
@@ -88,6 +91,9 @@ class Api:
     async def _answer(self, call: Call) -> Reply:
         try:
             call.headers = read_headers(call.scope)
+            if request_id := find_request_id(call.headers):
+                call.request_id = request_id
+                bind(request_id=request_id)
             route, call.params = self._routes.find(call.scope["method"], call.scope["path"])
             call.route = route.path
             context = self._context
@@ -119,6 +125,12 @@ class Api:
 def build_api(context: ApiContext) -> Api:
     """Return the ASGI application; it answers every path, and those it does not know with a problem."""
     return Api(context)
+
+
+def _trace(call: Call) -> tuple[tuple[bytes, bytes], ...]:
+    """Send the caller's trace back."""
+    traceparent = find_traceparent(call.headers)
+    return ((b"traceparent", traceparent.encode()),) if traceparent else ()
 
 
 def _log_failure(call: Call, error: Exception) -> None:

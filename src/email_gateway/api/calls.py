@@ -25,6 +25,7 @@ MAX_BODY_BYTES = 56 * MIB
 MAX_SMALL_BODY_BYTES = 256 * 1024
 MAX_PAGE = 100
 DEFAULT_PAGE = 20
+A_MOMENT = "use a moment with its offset, such as 2026-11-29T03:00:00Z"
 
 JSON = (b"content-type", b"application/json")
 # Headers of which only one may come: of two, a proxy and we might each believe another.
@@ -61,7 +62,8 @@ class Reply:
 class Call:
     """A request on its way through a handler.
 
-    `account` is whom its API key speaks for; `actor` is what the audit calls an operator's key.
+    `account` is whom its API key speaks for; `actor` is what the audit calls an operator's key. `weighs_on` is the
+    tenant whose share of memory it takes, where no account says so.
     """
 
     scope: Scope
@@ -73,6 +75,7 @@ class Call:
     route: str = "unknown"
     account: Account | None = None
     actor: str = "nobody"
+    weighs_on: UUID | None = None
     held: int = 0
     large_body: LargeBody | None = None
 
@@ -148,7 +151,7 @@ class Call:
 
     @property
     def _holder(self) -> UUID | None:
-        return self.account.tenant_id if self.account else None
+        return self.account.tenant_id if self.account else self.weighs_on
 
     def _declared_length(self) -> int:
         text = self.headers.get(b"content-length", b"0")
@@ -218,5 +221,5 @@ def parse_moment(text: str, name: str) -> datetime:
         moment = datetime.fromisoformat(text)
         if moment.tzinfo is not None:
             return moment
-    fault = Fault(f"/{name}", "use a moment with its offset, such as 2026-11-29T03:00:00Z")
+    fault = Fault(f"/{name}", A_MOMENT)
     raise InvalidRequest("the query is not valid", (fault,))

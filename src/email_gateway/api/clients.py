@@ -1,12 +1,14 @@
 """Where a request comes from: the peer, or what a proxy that we trust says of it."""
 
 import ipaddress
+import re
 from collections.abc import Sequence
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
 from email_gateway.api.calls import Scope
 
 UNKNOWN = "unknown"
+_HOST = re.compile(rb"(?:[A-Za-z0-9.-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(?::\d{1,5})?")  # RFC 9110 section 7.2
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 
@@ -31,6 +33,21 @@ def client_address(scope: Scope, trusted: Sequence[Network]) -> str:
             break
         address = forwarded
     return str(address)
+
+
+def base_url(scope: Scope, headers: dict[bytes, bytes], trusted: Sequence[Network]) -> str:
+    """Return the address under which the client reached us, without a path: `https://mail.acme.example`.
+
+    `X-Forwarded-Proto` and `X-Forwarded-Host` count only from a trusted proxy. Empty for a Host that is none.
+    """
+    peer = scope.get("client")
+    address = _parse(peer[0]) if peer else None
+    scheme, host = scope["scheme"].encode(), headers.get(b"host", b"")
+    if address is not None and is_within(address, trusted):
+        scheme, host = headers.get(b"x-forwarded-proto", scheme), headers.get(b"x-forwarded-host", host)
+    if scheme not in (b"http", b"https") or not _HOST.fullmatch(host):
+        return ""
+    return f"{scheme.decode()}://{host.decode()}"
 
 
 def is_within(address: Address, networks: Sequence[Network]) -> bool:

@@ -9,6 +9,7 @@ from typing import Any, Generic, TypeVar
 
 import msgspec
 
+from email_gateway.api.calls import A_MOMENT
 from email_gateway.api.problems import UnsupportedMediaType
 from email_gateway.errors import Fault, InvalidRequest
 
@@ -24,7 +25,7 @@ _TYPE = re.compile(r"Expected `(?P<kinds>[a-z| ]+)`")
 # look-behind keeps this linear: only the first backslash of a run is tried.
 _ESCAPED_NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 
-# A full batch of full messages has fewer; each string or container becomes an object of some sixty bytes,
+# A full message has fewer, and those of a full batch may have 200 strings each; each string or container becomes an object of some sixty bytes,
 # each number of a file that is sent as numbers one of eight or more.
 FEW_VALUES_BYTES = 64 * 1024
 MOST_STRINGS = 200_000
@@ -40,10 +41,14 @@ WORDS = {
     "object": "an object",
 }
 # Fields of Resend's API that are known, and refused, because what they ask for would not happen.
-NOT_YET = frozenset({"scheduled_at", "template", "topic_id", "metadata"})
+NOT_YET = frozenset({"template", "topic_id", "metadata"})
 ADVICE = {
     "path": "send the file itself in `content`: the gateway never fetches files",
     "on_doubt": 'use "resend" or "hold"',
+    "status": "use the state of a delivery: scheduled, queued, sending, delivered, kept, bounced, expired, suppressed,"
+    " cancelled or dead",
+    "created_after": A_MOMENT,
+    "created_before": A_MOMENT,
 }
 
 

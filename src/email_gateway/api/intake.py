@@ -5,7 +5,7 @@ from binascii import Error as Base64Error
 from binascii import a2b_base64
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 from uuid import UUID
 
@@ -25,7 +25,7 @@ from email_gateway.api.schemas import (
 )
 from email_gateway.errors import Fault, InvalidRequest
 from email_gateway.mail.addresses import parse_address
-from email_gateway.mail.content import Address, Attachment, Content
+from email_gateway.mail.content import Address, Attachment, AttachmentSummary, Content
 from email_gateway.mail.encoding import UNSAFE_IN_NAMES, InvalidValue
 from email_gateway.mail.headers import (
     parse_body,
@@ -36,6 +36,7 @@ from email_gateway.mail.headers import (
     safe_filename,
 )
 from email_gateway.mail.search_terms import canonical_external_id, search_terms
+from email_gateway.mail.send_times import parse_send_time
 from email_gateway.mail.tax_ids import TaxId, parse_tax_id
 from email_gateway.store.accepting import NOTHING, PIECE_BYTES, NewAttachment, NewMessage
 from email_gateway.vault.tenant_keys import TenantKeys
@@ -66,6 +67,7 @@ class Draft:
     lifetime: timedelta
     dead_at_expiry: bool
     priority: int
+    scheduled_at: datetime | None
 
 
 class Findings:
@@ -110,6 +112,7 @@ def draft(email: SendEmail, at: str = "") -> Draft:
     tags = _read_tags(email.tags or [], findings)
     person = email.recipient or Person()
     tax_id = _read_person(person, findings)
+    scheduled_at = _read_send_time(email.scheduled_at, findings)
     _check_size(email, attachments, findings)
     if findings.faults:
         raise InvalidRequest("the request is not valid", tuple(findings.faults))
@@ -136,6 +139,7 @@ def draft(email: SendEmail, at: str = "") -> Draft:
         DEFAULT_LIFETIME if email.expires_after is None else timedelta(seconds=email.expires_after),
         dead_at_expiry=email.expires_after is None,
         priority=PRIORITIES[email.priority or "normal"],
+        scheduled_at=scheduled_at,
     )
 
 
@@ -163,13 +167,16 @@ def seal(checked: Draft, keys: TenantKeys) -> NewMessage:
         attachments=tuple(_seal_attachment(attachment, keys) for attachment in checked.attachments),
         blind=keys.blind_each(search_terms(content, tax_id)),
         priority=checked.priority,
+        scheduled_at=checked.scheduled_at,
     )
 
 
 def _seal_attachment(attachment: Attachment, keys: TenantKeys) -> NewAttachment:
     attachment_id: UUID = uuid7()
     sealed, rest = _split(keys.seal("attachment.content", attachment_id, _PACK(attachment)))
-    return NewAttachment(attachment_id, sealed, len(attachment.data), rest)
+    summary = AttachmentSummary(attachment.filename, attachment.content_type, attachment.content_id)
+    sealed_summary = keys.seal("attachment.summary", attachment_id, _PACK(summary))
+    return NewAttachment(attachment_id, sealed, len(attachment.data), rest, sealed_summary)
 
 
 def _split(sealed: bytes) -> tuple[bytes, memoryview]:
@@ -278,6 +285,12 @@ def _read_person(person: Person, findings: Findings) -> TaxId | None:
     if (tax_id := person.tax_id) is None:
         return None
     return findings.read("/recipient/tax_id", lambda: parse_tax_id(tax_id))
+
+
+def _read_send_time(text: str | None, findings: Findings) -> datetime | None:
+    if text is None:
+        return None
+    return findings.read("/scheduled_at", lambda: parse_send_time(text, datetime.now(UTC)))
 
 
 def _check_size(email: SendEmail, attachments: tuple[Attachment, ...], findings: Findings) -> None:

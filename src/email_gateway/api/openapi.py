@@ -35,7 +35,7 @@ TITLES = {status: title for _, status, title in STATUSES}
 
 def build_document(routes: Sequence[Route]) -> bytes:
     """Return the document as JSON."""
-    kinds = [kind for route in routes for kind in (route.body, route.answer) if kind not in (None, str, dict)]
+    kinds = [kind for route in routes for kind in (route.body, route.answer) if kind not in (None, str, bytes, dict)]
     references, schemas = msgspec.json.schema_components([*kinds, Problem], ref_template=REFERENCE)
     by_kind = {repr(kind): reference for kind, reference in zip([*kinds, Problem], references, strict=True)}
     paths: dict[str, dict[str, Any]] = {}
@@ -87,6 +87,8 @@ def _parameters(route: Route) -> list[dict[str, Any]]:
 def _responses(route: Route, by_kind: dict[str, Any]) -> dict[str, Any]:
     if route.answer is str:
         content: dict[str, Any] = {"text/plain": {"schema": {"type": "string"}}}
+    elif route.answer is bytes:
+        content = {"*/*": {}}
     else:
         schema = {"type": "object"} if route.answer is dict else by_kind[repr(route.answer)]
         content = {"application/json": {"schema": schema}}
@@ -106,6 +108,8 @@ def _problem_statuses(route: Route) -> list[int]:
         statuses |= {409} if route.access is Access.ROTATION else set()
     elif route.access is not Access.PUBLIC:
         statuses |= {401, 403, 503}
+    elif route.answer is bytes:
+        statuses |= {429, 503}
     if route.body is not None:
         statuses |= {413, 415, 422}
     if route.parameters:

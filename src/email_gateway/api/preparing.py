@@ -22,11 +22,15 @@ Prepared = tuple[list[NewMessage], bytes]
 
 
 class Order(msgspec.Struct, frozen=True):
-    """How a body is to be read: as one message, as a batch of all or none, or as a batch of which the good ones count."""
+    """How a body is to be read: as one message, as a batch of all or none, or as a batch of which the good ones count.
+
+    `traceparent` is the trace that its messages belong to.
+    """
 
     kind: Literal["one", "strict", "permissive"]
     headers: dict[bytes, bytes]
     idempotency_key: bytes | None
+    traceparent: str | None = None
 
     def __repr__(self) -> str:
         return f"Order({self.kind})"
@@ -39,7 +43,9 @@ def prepare(order: Order, keys: TenantKeys, body: bytes | bytearray) -> NewReque
     key = order.idempotency_key
     return NewRequest(
         tenant_id=keys.tenant_id,
-        messages=tuple(messages),
+        messages=tuple(
+            replace(message, traceparent=order.traceparent) if order.traceparent else message for message in messages
+        ),
         response=response,
         idempotency=keys.idempotency_keys(key, body) if key is not None else (),
     )

@@ -18,6 +18,7 @@ from email_gateway.errors import (
     GatewayError,
     InvalidRequest,
     NotFound,
+    NotOffered,
     RateLimited,
     TooLarge,
     TryLater,
@@ -77,6 +78,7 @@ STATUSES: tuple[tuple[type[GatewayError], int, str], ...] = (
     (TooLarge, 413, "The body is too large"),
     (UnsupportedMediaType, 415, "The body's type is not supported"),
     (RateLimited, 429, "Too many requests"),
+    (NotOffered, 501, "Not offered here"),
     (CallerError, 400, "The request cannot be served"),
     (TryLater, 503, "Try again later"),
 )

@@ -1,8 +1,24 @@
 """Every path of the HTTP interface."""
 
 from functools import cache
+from typing import get_args
 
-from email_gateway.api import api_keys, dead_letters, health, keys, messages, queue, secrets, sending, tenants, traces
+from email_gateway.api import (
+    api_keys,
+    attachments,
+    dead_letters,
+    health,
+    keys,
+    listing,
+    messages,
+    queue,
+    retrying,
+    scheduling,
+    secrets,
+    sending,
+    tenants,
+    traces,
+)
 from email_gateway.api.calls import Call, Reply
 from email_gateway.api.context import ApiContext
 from email_gateway.api.domain_routes import DOMAINS
@@ -14,12 +30,15 @@ from email_gateway.api.schemas import (
     EmailBatch,
     EmailId,
     EmailList,
+    EmailReference,
     EmailView,
     EventList,
     Live,
     Ready,
     SearchEmails,
     SendEmail,
+    Status,
+    UpdateEmail,
 )
 
 
@@ -45,11 +64,26 @@ _VALIDATION = Query(
     {"type": "string", "enum": ["strict", "permissive"], "default": "strict"},
     place="header",
 )
+_MOMENT = {"type": "string", "format": "date-time"}
+_EMAIL_FILTER = (
+    Query(
+        "tag", "With this tag only, as `name:value`.", {"type": "string", "pattern": "^[A-Za-z0-9_-]+:[A-Za-z0-9_-]+$"}
+    ),
+    Query("status", "With a delivery in this state only.", {"type": "string", "enum": list(get_args(Status))}),
+    Query("created_after", "Accepted then or later only.", _MOMENT),
+    Query("created_before", "Accepted before then only.", _MOMENT),
+)
+_TRACEPARENT = Query(
+    "traceparent",
+    "The trace that the messages belong to (W3C Trace Context, version 00): kept with them, and sent back.",
+    {"type": "string", "minLength": 55, "maxLength": 55},
+    place="header",
+)
 _DEAD_FILTER = (
     Query("tenant_id", "Of this tenant only.", ID),
     Query("reason", "Dead for this reason only.", {"type": "string"}),
     Query("domain", "To this domain only.", {"type": "string"}),
-    Query("dead_before", "Dead before this moment only.", {"type": "string", "format": "date-time"}),
+    Query("dead_before", "Dead before this moment only.", _MOMENT),
 )
 _DEAD_PAGE = (LIMIT, Query("after", "Behind this dead letter's id.", {"type": "string"}), *_DEAD_FILTER)
 
@@ -63,30 +97,91 @@ EMAILS = (
         EmailId,
         202,
         SendEmail,
-        parameters=(_IDEMPOTENCY,),
+        parameters=(_IDEMPOTENCY, _TRACEPARENT),
     ),
     Route(
         "POST",
         "/v1/emails/batch",
         sending.send_batch,
         Access.SENDING,
-        "Send up to 100 messages",
+        "Send up to 1,000 messages",
         BatchAccepted,
         202,
         list[SendEmail] | EmailBatch,
-        parameters=(_IDEMPOTENCY, _VALIDATION),
+        parameters=(_IDEMPOTENCY, _VALIDATION, _TRACEPARENT),
     ),
-    Route("GET", "/v1/emails", messages.list_emails, Access.FULL, "List messages", EmailList, parameters=PAGE),
+    Route(
+        "GET",
+        "/v1/emails",
+        listing.list_emails,
+        Access.FULL,
+        "List messages",
+        EmailList,
+        parameters=(*PAGE, *_EMAIL_FILTER),
+    ),
     Route(
         "POST",
         "/v1/emails/search",
-        messages.search_emails,
+        listing.search_emails,
         Access.FULL,
-        "Find the messages about a person",
+        "Find messages about a person, or by tag, status and time",
         EmailList,
         body=SearchEmails,
     ),
     Route("GET", "/v1/emails/{email_id}", messages.get_email, Access.FULL, "Read a message", EmailView),
+    Route(
+        "GET",
+        "/v1/emails/{email_id}/attachments",
+        attachments.list_email_attachments,
+        Access.FULL,
+        "List a message's files",
+        attachments.AttachmentList,
+        parameters=PAGE,
+    ),
+    Route(
+        "GET",
+        "/v1/emails/{email_id}/attachments/{attachment_id}",
+        attachments.get_email_attachment,
+        Access.FULL,
+        "Show a message's file",
+        attachments.AttachmentView,
+    ),
+    Route(
+        "GET",
+        "/v1/downloads/{token}",
+        attachments.download_attachment,
+        Access.PUBLIC,
+        "Fetch a file by its link",
+        bytes,
+    ),
+    Route(
+        "PATCH",
+        "/v1/emails/{email_id}",
+        scheduling.update_email,
+        Access.FULL,
+        "Move a scheduled message to another time",
+        EmailReference,
+        body=UpdateEmail,
+        may_conflict=True,
+    ),
+    Route(
+        "POST",
+        "/v1/emails/{email_id}/cancel",
+        scheduling.cancel_email,
+        Access.FULL,
+        "Cancel a scheduled message",
+        EmailReference,
+        may_conflict=True,
+    ),
+    Route(
+        "POST",
+        "/v1/emails/{email_id}/retry",
+        retrying.retry_email,
+        Access.FULL,
+        "Try a message's dead deliveries again",
+        retrying.EmailRetried,
+        may_conflict=True,
+    ),
     Route(
         "GET",
         "/v1/emails/{email_id}/events",

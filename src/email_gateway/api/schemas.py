@@ -9,12 +9,22 @@ from msgspec import Meta
 
 MAX_RECIPIENTS = 50
 MAX_TAGS = 75
-MAX_BATCH = 100
+MAX_BATCH = 1000
 MAX_ATTACHMENTS = 100
 MAX_HEADERS = 100
 MIN_LIFETIME_SECONDS = 60
 MAX_LIFETIME_SECONDS = 14 * 24 * 3600
 
+SendTime = Annotated[
+    str,
+    Meta(
+        description="When to send it, within 30 days: ISO 8601 (UTC without an offset), or a phrase such as"
+        " `in 10 minutes`, `tomorrow at 9am` or `Friday at 3pm ET`. A time up to 24 hours back means at once."
+    ),
+]
+Status = Literal[
+    "scheduled", "queued", "sending", "delivered", "kept", "bounced", "expired", "suppressed", "cancelled", "dead"
+]
 ADDRESS_LIST = "One address or a list of them, each `user@example.com` or `Name <user@example.com>`."
 
 
@@ -81,17 +91,26 @@ class SendEmail(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         Literal["high", "normal", "low"] | None,
         Meta(description="Within your own mail, high goes before normal and normal before low."),
     ] = None
+    scheduled_at: SendTime | None = None
     expires_after: (
         Annotated[
             int,
             Meta(
-                description="Seconds after which it is no longer worth sending, such as a one-time code.",
+                description="Seconds after which it is no longer worth sending, such as a one-time code; they begin"
+                " at `scheduled_at`.",
                 ge=MIN_LIFETIME_SECONDS,
                 le=MAX_LIFETIME_SECONDS,
             ),
         ]
         | None
     ) = None
+
+
+class UpdateEmail(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What can be changed about a message that is still scheduled: when it leaves."""
+
+    scheduled_at: SendTime
+    id: Annotated[str | None, Meta(description="The id of the path, which Resend's SDK for Python repeats.")] = None
 
 
 class EmailBatch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -107,11 +126,15 @@ class RawBatch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class SearchEmails(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Whose messages to find: exactly one of `tax_id`, `address` and `external_id`."""
+    """Which messages to find, by one thing at least, and by one of `tax_id`, `address` and `external_id` at most."""
 
     tax_id: str | None = None
     address: str | None = None
     external_id: Annotated[str, Meta(max_length=256)] | None = None
+    tag: Annotated[Tag | None, Meta(description="A tag that it has.")] = None
+    status: Annotated[Status | None, Meta(description="The state of one of its deliveries.")] = None
+    created_after: Annotated[datetime, Meta(description="Accepted then or later.", tz=True)] | None = None
+    created_before: Annotated[datetime, Meta(description="Accepted before then.", tz=True)] | None = None
     limit: Annotated[int, Meta(ge=1, le=100)] = 20
     after: UUID | None = None
     before: UUID | None = None
@@ -121,6 +144,13 @@ class EmailId(msgspec.Struct, frozen=True):
     """The id of an accepted message."""
 
     id: str
+
+
+class EmailReference(msgspec.Struct, frozen=True):
+    """The message that was changed."""
+
+    id: str
+    object: Literal["email"] = "email"
 
 
 class BatchFault(msgspec.Struct, frozen=True):
@@ -141,7 +171,7 @@ class DeliveryView(msgspec.Struct, frozen=True):
     """How far a message has come for one recipient."""
 
     recipient: str
-    state: Literal["queued", "sending", "delivered", "kept", "bounced", "expired", "suppressed", "cancelled", "dead"]
+    state: Status
     attempts: int
     next_attempt_at: datetime | None
     finished_at: datetime | None
@@ -171,7 +201,7 @@ class EmailSummary(msgspec.Struct, frozen=True, kw_only=True, rename={"sender": 
     subject: str
     created_at: datetime
     scheduled_at: datetime | None = None
-    last_event: Literal["queued", "delivered", "bounced", "suppressed", "canceled", "failed"]
+    last_event: Literal["scheduled", "queued", "delivered", "bounced", "suppressed", "canceled", "failed"]
     tags: list[Tag]
     deliveries: list[DeliveryView]
     person: PersonView | None = None
@@ -185,6 +215,9 @@ class EmailView(EmailSummary, frozen=True, kw_only=True):
     expires_at: datetime
     size: int
     attachment_count: int
+    traceparent: Annotated[
+        str | None, Meta(description="The trace of the request that brought it (W3C Trace Context).")
+    ] = None
 
 
 class EmailList(msgspec.Struct, frozen=True):

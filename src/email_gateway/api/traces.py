@@ -62,6 +62,7 @@ class TraceView(msgspec.Struct, frozen=True):
     size: int
     attachments: int
     on_doubt: str
+    traceparent: str | None
     deliveries: list[TracedDeliveryView]
     events: list[TraceEventView]
 
@@ -88,6 +89,7 @@ def trace_view(trace: Trace) -> TraceView:
         size=trace.size,
         attachments=trace.attachment_count,
         on_doubt=trace.on_doubt,
+        traceparent=trace.traceparent,
         deliveries=[
             _delivery_view(trace, delivery, waits_for)
             for delivery, waits_for in zip(trace.deliveries, trace.waits_for, strict=True)

@@ -56,6 +56,8 @@ def _print(found: Trace) -> None:
     print_wrapped(f"from {found.sender_domain}, tenant {found.tenant}, {found.size} bytes{files}", indent=0)
     say(f"accepted {show(found.created_at)}, worth sending until {show(found.expires_at)}")
     say(f"when nobody knows whether it arrived: {found.on_doubt}")
+    if found.traceparent is not None:
+        say(f"traceparent {found.traceparent}")
     for delivery, waits_for in zip(found.deliveries, found.waits_for, strict=True):
         _print_delivery(delivery, waits_for)
     say("")

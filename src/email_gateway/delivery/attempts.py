@@ -10,6 +10,7 @@ import msgspec
 from email_gateway.delivery.dkim import Signer, sign
 from email_gateway.delivery.outgoing import LARGE_OCTETS, OutgoingMail, Reached, Transport
 from email_gateway.delivery.signing import SenderKeys
+from email_gateway.delivery.simulator import Simulator
 from email_gateway.errors import DatabaseUnavailable, KeyUnavailable, NotFound, Tampered
 from email_gateway.mail.compose import compose
 from email_gateway.mail.content import Attachment, Content
@@ -38,10 +39,14 @@ class Unreadable(Exception):
 
 
 class Delivery:
-    """Attempts deliveries over one transport. It writes no state: the outcomes say what to write."""
+    """Attempts deliveries over one transport, but for those to the simulator.
+
+    It writes no state: the outcomes say what to write.
+    """
 
     def __init__(self, transport: Transport, keyring: Keyring, db: Database) -> None:
         self._transport = transport
+        self._simulator = Simulator()
         self._keyring = keyring
         self._db = db
         self._sender_keys = SenderKeys(db, keyring)
@@ -53,7 +58,7 @@ class Delivery:
         """
         try:
             mail = await self._prepare(claims)
-            return await self._transport.send(mail, reached)
+            return await (self._simulator if claims.is_simulated else self._transport).send(mail, reached)
         except Unreadable as unreadable:
             log.error("message_unreadable", message_id=str(claims.message_id), reason=unreadable.reason)
             return _settle(claims, Verdict.UNREADABLE, unreadable.reason)

@@ -10,7 +10,7 @@ from uuid_utils.compat import uuid7
 
 from email_gateway.errors import DatabaseUnavailable, KeyUnavailable
 from email_gateway.events.schedule import delay_after
-from email_gateway.mail.deliveries import Claims, Outcome, State, Verdict
+from email_gateway.mail.deliveries import SIMULATED, Claims, Outcome, State, Verdict
 from email_gateway.observe import DOUBTS_HELD, IN_DOUBT, LATE_RESULTS, OUTCOMES, UNWRITTEN, get_logger
 from email_gateway.store import deliveries
 from email_gateway.store.database import Database
@@ -57,6 +57,8 @@ class Recorder:
             LATE_RESULTS.inc(late)
             log.warning("late_result", message_id=str(claims.message_id), count=late)
         for outcome, result in zip(outcomes, results, strict=True):
+            if outcome.reason == SIMULATED:  # no operator is woken for what somebody tried out
+                continue
             OUTCOMES.labels(verdict=outcome.verdict).inc()
             if outcome.verdict is Verdict.IN_DOUBT:
                 IN_DOUBT.inc()
@@ -124,6 +126,8 @@ class Recorder:
 EVENT_OF = {
     Verdict.DELIVERED: "delivered",
     Verdict.KEPT: "kept",
+    Verdict.COMPLAINED: "complained",
+    Verdict.SUPPRESSED: "suppressed",
     Verdict.BOUNCED: "bounced",
     Verdict.DEFERRED: "deferred",
     Verdict.HELD: "held",
@@ -139,8 +143,10 @@ def next_state(claims: Claims, outcome: Outcome) -> State:
     number of times, which the store counts; `hold` leaves it to an operator.
     """
     match outcome.verdict:
-        case Verdict.DELIVERED:
+        case Verdict.DELIVERED | Verdict.COMPLAINED:
             return State.DELIVERED
+        case Verdict.SUPPRESSED:
+            return State.SUPPRESSED
         case Verdict.KEPT:
             return State.KEPT
         case Verdict.BOUNCED:

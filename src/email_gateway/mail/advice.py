@@ -77,6 +77,11 @@ def dead_advice(reason: str | None) -> str:
     return f"{meaning} It was tried until its time ran out. {_RETRY}"
 
 
+def scheduled_advice(scheduled_at: datetime) -> str:
+    """Say what a delivery waits for that its caller wants to leave later."""
+    return f"Its time, {scheduled_at:%Y-%m-%d %H:%M:%S} UTC: its caller scheduled it, and can move or cancel it."
+
+
 def queued_advice(lane: str, next_attempt_at: datetime, now: datetime, reason: str | None) -> str:
     """Say what a queued delivery waits for whose lanes are all open."""
     if next_attempt_at > now:

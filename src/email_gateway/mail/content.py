@@ -29,6 +29,17 @@ class Attachment(msgspec.Struct, frozen=True, omit_defaults=True):
         return f"Attachment({len(self.data)} bytes)"
 
 
+class AttachmentSummary(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a list shows of an attachment, sealed beside it."""
+
+    filename: str
+    content_type: str
+    content_id: str | None = None
+
+    def __repr__(self) -> str:
+        return "AttachmentSummary(...)"
+
+
 class Content(msgspec.Struct, frozen=True, omit_defaults=True):
     """Everything personal about a message but its tax id and attachments, sealed as one value.
 

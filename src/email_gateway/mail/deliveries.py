@@ -39,6 +39,8 @@ class Verdict(StrEnum):
 
     DELIVERED = "delivered"  # the server took responsibility (RFC 5321 section 6.1)
     KEPT = "kept"  # nobody was asked: this gateway keeps mail instead of sending it
+    COMPLAINED = "complained"  # taken, and then called unwanted
+    SUPPRESSED = "suppressed"  # nobody was asked: this address is not written to
     BOUNCED = "bounced"  # the server refused this recipient or this message for good
     DEFERRED = "deferred"  # try again later: the destination's trouble, or ours
     HELD = "held"  # the route, the destination or the sender must wait: this attempt does not count
@@ -50,6 +52,11 @@ class Verdict(StrEnum):
 # sender that is slowed or held.
 COMMON_LANE = ""
 SUSPECT_LANE = "suspect"  # outlived a worker, and is composed alone: it may be what kills them
+# Mail to this domain is answered by the worker. Its lane keeps it from waiting for a route that it does not take. The
+# queries of `accept` and `claim` know both.
+SIMULATOR_DOMAIN = "simulator.example"
+SIMULATOR_LANE = "simulator"
+SIMULATED = "simulated"  # the reason of whatever becomes of it
 
 
 def destination_lane(domain: str) -> str:
@@ -103,7 +110,7 @@ class Claims:
     `sealed` is None for a large content, which is read when it is needed. `at_expiry` is what a
     delivery becomes that cannot be delivered before `expires_at`: dead, for an operator to see,
     or expired when the caller chose the time. `is_expired` is the database's word on it. `lane` is
-    the queue they were taken from.
+    the queue they were taken from. `created_at` of a scheduled message is when it was to leave.
     """
 
     tenant_id: UUID
@@ -121,6 +128,11 @@ class Claims:
 
     def __len__(self) -> int:
         return len(self.each)
+
+    @property
+    def is_simulated(self) -> bool:
+        """Whether they are for the simulator: claims for it and for others are never held together."""
+        return self.each[0].domain == SIMULATOR_DOMAIN
 
 
 @dataclass(frozen=True, slots=True)

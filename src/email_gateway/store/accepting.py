@@ -5,7 +5,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from email_gateway.errors import GatewayError, IdempotencyConflict, IdempotencyInFlight, LockTimeout
@@ -34,13 +34,14 @@ PIECE_COLUMNS = ("tenant_id", "message_id", "row_id", "number", "piece")
 class NewAttachment:
     """An attachment, sealed under `attachment.content` for `attachment_id`; `size` is of its data.
 
-    `sealed` holds the first PIECE_BYTES, `rest` what follows.
+    `sealed` holds the first PIECE_BYTES, `rest` what follows; `sealed_summary` is for lists.
     """
 
     attachment_id: UUID
     sealed: bytes
     size: int
     rest: memoryview = NOTHING
+    sealed_summary: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +52,8 @@ class NewMessage:
     queued after `lifetime` becomes dead, or expired where `dead_at_expiry` is false. `blind` holds
     (index key id, field, 16-byte value), under each index key in use. `priority` is 0, 1 or 2: within
     a tenant the lower ones go first. `sealed_content` holds the first PIECE_BYTES, `rest` what follows;
-    a large message brings a `sealed_summary` for lists.
+    a large message brings a `sealed_summary` for lists. `scheduled_at` is when it is to leave, and its lifetime
+    begins then; without one, or with one that has passed, it is due at once. `traceparent` is 55 ASCII characters.
     """
 
     message_id: UUID
@@ -69,6 +71,8 @@ class NewMessage:
     priority: int = 1
     sealed_summary: bytes | None = None
     rest: memoryview = NOTHING
+    scheduled_at: datetime | None = None
+    traceparent: str | None = None
 
     @property
     def octets(self) -> int:
@@ -234,20 +238,28 @@ async def _add_all(transaction: Queries, requests: list[NewRequest]) -> None:
     if tags:
         await transaction.execute(SQL.add_tags, *map(list, zip(*tags, strict=True)))
     attachments = [
-        (request.tenant_id, message.message_id, position, attachment.attachment_id, attachment.sealed, attachment.size)
+        (
+            request.tenant_id,
+            message.message_id,
+            position,
+            each.attachment_id,
+            each.sealed,
+            each.size,
+            each.sealed_summary,
+        )
         for request in requests
         for message in request.messages
-        for position, attachment in enumerate(message.attachments)
+        for position, each in enumerate(message.attachments)
     ]
     if attachments:
         await transaction.execute(SQL.add_attachments, *map(list, zip(*attachments, strict=True)))
 
 
 def _message_columns(requests: list[NewRequest]) -> list[list[object]]:
-    """Return the 23 arrays of `add_messages`: of messages, of deliveries, of blind indexes; lifetimes and summaries last."""
+    """Return the 26 arrays of `add_messages`: of messages, of deliveries, of blind indexes; then what came later."""
     messages = [(request.tenant_id, m) for request in requests for m in request.messages]
     deliveries = [
-        (tenant_id, m.message_id, recipient, domain, m.priority, m.lifetime)
+        (tenant_id, m.message_id, recipient, domain, m.priority, m.lifetime, m.scheduled_at)
         for tenant_id, m in messages
         for recipient, domain in enumerate(m.domains)
     ]
@@ -256,7 +268,7 @@ def _message_columns(requests: list[NewRequest]) -> list[list[object]]:
         for tenant_id, m in messages
         for index_key_id, field, value in m.blind
     ]
-    *of_deliveries, lifetimes = _columns(deliveries, 6)
+    *of_deliveries, lifetimes, scheduled = _columns(deliveries, 7)
     return [
         [tenant_id for tenant_id, _ in messages],
         [m.message_id for _, m in messages],
@@ -273,6 +285,9 @@ def _message_columns(requests: list[NewRequest]) -> list[list[object]]:
         *_columns(indexes, 5),
         lifetimes,
         [m.sealed_summary for _, m in messages],
+        [m.scheduled_at for _, m in messages],
+        scheduled,
+        [m.traceparent for _, m in messages],
     ]
 
 

@@ -13,6 +13,8 @@ from email_gateway.store.queries import load
 SQL = load("dead_letters")
 
 BULK_LIMIT = 1000
+# Who asked for a retry, as the event says it.
+OPERATOR, CALLER = "operator", "caller"
 # A retried delivery may be tried for this long again, even when its message had expired.
 RETRY_LIFETIME = timedelta(days=1)
 
@@ -119,7 +121,7 @@ async def count_dead_letters(db: Queries, chosen: DeadFilter = EVERY, *, groups:
 
 async def retry_dead_letter(db: Database, delivery_id: DeliveryId, *, actor: str, reason: str | None = None) -> None:
     """Queue one dead letter for an attempt now; raises NotFound when it is not dead."""
-    await _change_one(db, SQL.retry_dead, delivery_id, (RETRY_LIFETIME,), ("dlq.retried", actor, reason))
+    await _change_one(db, SQL.retry_dead, delivery_id, (RETRY_LIFETIME, OPERATOR), ("dlq.retried", actor, reason))
 
 
 async def discard_dead_letter(db: Database, delivery_id: DeliveryId, *, actor: str, reason: str | None = None) -> None:
@@ -129,7 +131,25 @@ async def discard_dead_letter(db: Database, delivery_id: DeliveryId, *, actor: s
 
 async def retry_dead_letters(db: Database, chosen: DeadFilter, *, actor: str, reason: str | None = None) -> int:
     """Queue up to 1,000 dead letters that match and return how many; repeat until it is 0."""
-    return await _change_many(db, SQL.retry_dead, chosen, (RETRY_LIFETIME,), ("dlq.retried", actor, reason))
+    return await _change_many(db, SQL.retry_dead, chosen, (RETRY_LIFETIME, OPERATOR), ("dlq.retried", actor, reason))
+
+
+async def retry_message(db: Database, tenant_id: UUID, message_id: UUID, *, actor: str) -> int:
+    """Queue every dead delivery of a tenant's message for an attempt now and return how many there were.
+
+    Those that were held in doubt are among them: whoever asks accepts that such a mail may arrive twice. Raises
+    NotFound, also for another tenant's message.
+    """
+    async with db.transaction() as transaction:
+        if await transaction.fetch_one(SQL.find_message, tenant_id, message_id) is None:
+            raise NotFound("no such email")
+        arguments = (*_arguments(DeadFilter(tenant_id=tenant_id)), message_id, None, BULK_LIMIT, RETRY_LIFETIME, CALLER)
+        changed = _count(await transaction.fetch(SQL.retry_dead, *arguments))
+        if changed:
+            await add_audit(
+                transaction, actor=actor, action="emails.retried", tenant_id=tenant_id, subject=str(message_id)
+            )
+        return changed
 
 
 async def discard_dead_letters(db: Database, chosen: DeadFilter, *, actor: str, reason: str | None = None) -> int:

@@ -6,7 +6,7 @@ from datetime import timedelta
 from itertools import groupby
 from uuid import UUID
 
-from email_gateway.mail.deliveries import Claim, Claims, Phase, State
+from email_gateway.mail.deliveries import SIMULATOR_DOMAIN, Claim, Claims, Phase, State
 from email_gateway.store.database import Queries, Record
 from email_gateway.store.queries import load
 
@@ -79,7 +79,7 @@ class Taken:
 
 
 async def claim(db: Queries, turns: Turns, *, lease_for: timedelta) -> Taken:
-    """Take due deliveries for this worker in turn, those of one message together.
+    """Take due deliveries for this worker in turn, those of one message together, and those for the simulator apart.
 
     Two workers never hold the same delivery. A claim that is not renewed within `lease_for`
     returns to the queue, so a crash delays mail and never loses it.
@@ -97,7 +97,7 @@ async def claim(db: Queries, turns: Turns, *, lease_for: timedelta) -> Taken:
     diverted = tuple(rows[0]["diverted"] or ())
     if rows[0]["message_id"] is None:
         return Taken([], diverted)
-    return Taken([_claims(list(group)) for _, group in groupby(rows, key=lambda row: row["message_id"])], diverted)
+    return Taken([_claims(list(group)) for _, group in groupby(rows, key=_held_together)], diverted)
 
 
 async def list_lanes(db: Queries) -> list[str]:
@@ -178,6 +178,10 @@ def _keys(held: Sequence[Claim]) -> tuple[list[UUID], list[UUID], list[int], lis
         [claim.recipient for claim in held],
         [claim.token for claim in held],
     )
+
+
+def _held_together(row: Record) -> tuple[UUID, bool]:
+    return row["message_id"], row["domain"] == SIMULATOR_DOMAIN
 
 
 def _claims(rows: list[Record]) -> Claims:

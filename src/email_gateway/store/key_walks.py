@@ -35,7 +35,7 @@ class Relation(StrEnum):
 
 FIELDS = {
     Relation.MESSAGE: ("message.content", "message.tax_id", "message.summary"),
-    Relation.ATTACHMENT: ("attachment.content",),
+    Relation.ATTACHMENT: ("attachment.content", "attachment.summary"),
     Relation.EVENT: ("event.reply",),
     Relation.INBOX_MAIL: ("inbox.raw",),
     Relation.DKIM_KEY: ("domain.dkim_key",),

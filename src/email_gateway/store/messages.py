@@ -1,4 +1,4 @@
-"""Messages as they are kept, read one by one or by page."""
+"""Messages as they are kept, read by their ids."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -7,7 +7,6 @@ from uuid import UUID
 from email_gateway.errors import NotFound
 from email_gateway.mail.deliveries import State
 from email_gateway.store.database import Queries, Record
-from email_gateway.store.pages import Page
 from email_gateway.store.queries import load
 
 SQL = load("messages")
@@ -15,7 +14,7 @@ SQL = load("messages")
 
 @dataclass(frozen=True, slots=True)
 class StoredDelivery:
-    """One recipient's delivery as it stands."""
+    """One recipient's delivery as it stands; `is_scheduled` while it is queued and its time is to come."""
 
     recipient: int
     domain: str
@@ -27,6 +26,8 @@ class StoredDelivery:
     reason: str | None
     code: int | None
     enhanced: str | None
+    scheduled_at: datetime | None
+    is_scheduled: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +47,7 @@ class StoredMessage:
     sealed_content: bytes | None
     sealed_summary: bytes | None
     sealed_tax_id: bytes | None
+    traceparent: str | None
     deliveries: tuple[StoredDelivery, ...]
     tags: tuple[tuple[str, str], ...]
 
@@ -73,31 +75,15 @@ class StoredEvent:
 
 async def get_message(db: Queries, tenant_id: UUID, message_id: UUID) -> StoredMessage:
     """Return one message of the tenant; raises NotFound, also for another tenant's."""
-    found = await _complete(db, tenant_id, await db.fetch(SQL.find_messages, tenant_id, [message_id]))
+    found = await get_messages(db, tenant_id, [message_id])
     if not found:
         raise NotFound("no such email")
     return found[0]
 
 
-async def list_messages(db: Queries, tenant_id: UUID, page: Page) -> tuple[list[StoredMessage], bool]:
-    """Return a page of the tenant's messages, newest first, and whether there are more."""
-    if page.before is not None:
-        rows = await db.fetch(SQL.list_messages_before, tenant_id, page.before, page.limit + 1)
-    else:
-        rows = await db.fetch(SQL.list_messages_after, tenant_id, page.after, page.limit + 1)
-    kept, has_more = page.cut(rows)
-    return await _complete(db, tenant_id, kept), has_more
-
-
-async def search_messages(
-    db: Queries, tenant_id: UUID, field: str, value: bytes, index_key_id: bytes, page: Page
-) -> tuple[list[StoredMessage], bool]:
-    """Return the messages whose `field` has this blind value; the caller opens and compares each."""
-    sql = SQL.search_after if page.before is None else SQL.search_before
-    cursor = page.after if page.before is None else page.before
-    rows, has_more = page.cut(await db.fetch(sql, tenant_id, field, index_key_id, value, cursor, page.limit + 1))
-    ids = [row["message_id"] for row in rows]
-    return await _complete(db, tenant_id, await db.fetch(SQL.find_messages, tenant_id, ids)), has_more
+async def get_messages(db: Queries, tenant_id: UUID, ids: list[UUID]) -> list[StoredMessage]:
+    """Return those of the tenant's messages that have these ids, newest first."""
+    return await _complete(db, tenant_id, await db.fetch(SQL.find_messages, tenant_id, ids)) if ids else []
 
 
 async def list_events(db: Queries, tenant_id: UUID, message_id: UUID) -> list[StoredEvent]:
@@ -110,6 +96,15 @@ async def get_sealed_content(db: Queries, tenant_id: UUID, message_id: UUID) -> 
     row = await db.fetch_one(SQL.get_sealed_content, tenant_id, message_id)
     if row is None:
         raise NotFound("no such email")
+    content: bytes = row["sealed_content"]
+    return content
+
+
+async def get_sealed_attachment(db: Queries, tenant_id: UUID, message_id: UUID, attachment_id: UUID) -> bytes:
+    """Return an attachment, whatever its size; raises NotFound."""
+    row = await db.fetch_one(SQL.get_sealed_attachment, tenant_id, message_id, attachment_id)
+    if row is None:
+        raise NotFound("no such attachment")
     content: bytes = row["sealed_content"]
     return content
 

@@ -5,7 +5,7 @@ from datetime import datetime
 from uuid import UUID
 
 from email_gateway.errors import NotFound
-from email_gateway.mail.advice import dead_advice, lane_name, queued_advice
+from email_gateway.mail.advice import dead_advice, lane_name, queued_advice, scheduled_advice
 from email_gateway.mail.deliveries import COMMON_LANE, State, destination_lane, sender_lane
 from email_gateway.store.database import Queries, Record
 from email_gateway.store.holds import list_lanes
@@ -35,6 +35,7 @@ class TracedDelivery:
     reason: str | None
     code: int | None
     enhanced: str | None
+    scheduled_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +51,7 @@ class Trace:
     size: int
     attachment_count: int
     on_doubt: str
+    traceparent: str | None
     deliveries: tuple[TracedDelivery, ...]
     waits_for: tuple[str | None, ...]
     events: tuple[StoredEvent, ...]
@@ -76,6 +78,7 @@ async def trace_message(db: Queries, message_id: UUID) -> Trace:
         size=row["size"],
         attachment_count=row["attachment_count"],
         on_doubt=row["on_doubt"],
+        traceparent=row["traceparent"],
         deliveries=deliveries,
         waits_for=tuple(_waits_for(one, sender, lanes, row["now"]) for one in deliveries),
         events=tuple(await list_events(db, tenant_id, message_id)),
@@ -93,6 +96,8 @@ def _waits_for(delivery: TracedDelivery, sender: str, lanes: list[Temper], now: 
         return dead_advice(delivery.reason)
     if delivery.state is not State.QUEUED or delivery.next_attempt_at is None:
         return None
+    if delivery.scheduled_at is not None and delivery.scheduled_at > now:
+        return scheduled_advice(delivery.scheduled_at)
     own = {COMMON_LANE, sender, destination_lane(delivery.domain)}
     held = next((lane for lane in lanes if lane.lane in own and lane.is_held), None)
     if held is not None:

@@ -31,7 +31,7 @@ GROUP BY GROUPING SETS ((), (reason), (domain))
 ORDER BY grouping(reason, domain) DESC, deliveries DESC
 
 -- name: retry_dead
--- Put dead deliveries back in the queue. The message gets time to live again, or the next failure
+-- Put dead deliveries back in the queue: those of a filter, of one message, or one; $9 is who asked. The message gets time to live again, or the next failure
 -- would kill it at once. The rows are locked in the order of their key: no deadlock between two of these.
 WITH chosen AS (
     SELECT tenant_id, message_id, recipient FROM delivery
@@ -40,7 +40,7 @@ WITH chosen AS (
       AND ($2::text IS NULL OR reason = $2)
       AND ($3::text IS NULL OR domain = $3)
       AND ($4::timestamptz IS NULL OR finished_at < $4)
-      AND ($5::uuid IS NULL OR (message_id = $5 AND recipient = $6::smallint))
+      AND ($5::uuid IS NULL OR message_id = $5 AND recipient = coalesce($6::smallint, recipient))
     ORDER BY tenant_id, message_id, recipient LIMIT $7
     FOR UPDATE SKIP LOCKED
 ), changed AS (
@@ -55,7 +55,7 @@ WITH chosen AS (
     WHERE message.tenant_id = touched.tenant_id AND message.message_id = touched.message_id
 ), events AS (
     INSERT INTO event (tenant_id, message_id, recipient, kind, reason)
-    SELECT tenant_id, message_id, recipient, 'retried', 'operator' FROM changed
+    SELECT tenant_id, message_id, recipient, 'retried', $9 FROM changed
 )
 SELECT count(*) AS changed FROM changed
 
@@ -82,3 +82,7 @@ WITH chosen AS (
     SELECT tenant_id, message_id, recipient, 'discarded', 'operator' FROM changed
 )
 SELECT count(*) AS changed FROM changed
+
+-- name: find_message
+-- Whether there is such a message of the tenant.
+SELECT FROM message WHERE tenant_id = $1 AND message_id = $2

@@ -66,19 +66,19 @@ WITH RECURSIVE wanted AS (
     SET state = 'sending', phase = 'claimed', attempts = attempts + 1, lost_token = NULL,
         claim_token = gen_random_uuid(), claim_expires_at = now() + $6::interval
     WHERE ctid = ANY (ARRAY(SELECT row_id FROM chosen WHERE waits_in IS NULL))
-    RETURNING tenant_id, message_id, recipient, domain, claim_token, attempts, lane
+    RETURNING tenant_id, message_id, recipient, domain, claim_token, attempts, lane, scheduled_at
 ), events AS (
     INSERT INTO event (tenant_id, message_id, recipient, kind, attempt)
     SELECT tenant_id, message_id, recipient, 'sending', attempts FROM claimed
 )
 SELECT claimed.tenant_id, claimed.message_id, recipient, domain, claim_token, attempts,
-       message.created_at, message.expires_at, message.on_doubt, message.attachment_count, message.dead_at_expiry,
+       greatest(message.created_at, claimed.scheduled_at) AS created_at, message.expires_at, message.on_doubt, message.attachment_count, message.dead_at_expiry,
        message.expires_at <= now() AS is_expired, message.sender_domain, claimed.lane,
        CASE WHEN octet_length(message.sealed_content) <= $7 THEN message.sealed_content END AS sealed,
        moved.lanes AS diverted
 FROM (SELECT array_agg(DISTINCT lane) AS lanes FROM diverted) AS moved
 LEFT JOIN (claimed JOIN message USING (tenant_id, message_id)) ON true
-ORDER BY claimed.tenant_id, claimed.message_id, recipient
+ORDER BY claimed.tenant_id, claimed.message_id, domain = 'simulator.example', recipient
 
 -- name: list_lanes
 -- The lanes in which something is queued, one step of the index for each.
@@ -164,7 +164,8 @@ WITH result AS (
 ), events AS (
     INSERT INTO event (tenant_id, message_id, event_id, recipient, kind, attempt, stage, reason, code, enhanced, sealed_reply)
     SELECT tenant_id, message_id, event_id, recipient,
-           CASE WHEN changed.event_id IS NULL THEN 'late' WHEN is_over THEN at_expiry ELSE kind END,
+           CASE WHEN changed.event_id IS NULL THEN 'late' WHEN is_over THEN at_expiry
+                WHEN kind = 'complained' THEN 'delivered' ELSE kind END,
            attempt, stage, reason, code, enhanced, sealed_reply
     FROM result LEFT JOIN changed USING (event_id)
     WHERE event_id NOT IN (SELECT event_id FROM written)
@@ -172,6 +173,10 @@ WITH result AS (
     UNION ALL
     SELECT tenant_id, message_id, gen_random_uuid(), recipient, 'dead', attempt, NULL, 'in_doubt', NULL, NULL, NULL
     FROM result JOIN changed USING (event_id) WHERE kind = 'in_doubt' AND changed.state = 'dead' AND NOT is_over
+    -- So is a complaint: somebody received it, and then said that it was unwanted.
+    UNION ALL
+    SELECT tenant_id, message_id, gen_random_uuid(), recipient, 'complained', attempt, NULL, reason, NULL, NULL, NULL
+    FROM result JOIN changed USING (event_id) WHERE kind = 'complained'
 )
 SELECT event_id, state FROM changed
 UNION ALL

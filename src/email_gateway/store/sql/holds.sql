@@ -41,11 +41,12 @@ WHERE held_by = 'replies' AND ($1::text IS NULL OR route = $1) AND ($2::text IS 
 RETURNING route, lane
 
 -- name: bring_forward
--- Make due now what would be tried again later, some at a time, those first whose time runs out first.
+-- Make due now what would be tried again later, some at a time, those first whose time runs out first; but not
+-- what its caller wants to leave later.
 WITH chosen AS (
     SELECT delivery.ctid AS row_id
     FROM delivery
-    WHERE state = 'queued' AND next_attempt_at > now()
+    WHERE state = 'queued' AND next_attempt_at > now() AND (scheduled_at IS NULL OR scheduled_at <= now())
       AND ($1::text IS NULL OR domain = $1)
       AND ($2::uuid IS NULL OR tenant_id = $2 AND EXISTS (
             SELECT FROM message

@@ -116,9 +116,9 @@ WHERE until - bytes < $5::bigint ORDER BY message_id
 -- The same of attachments, in the order of their messages.
 SELECT message_id, attachment_id, xmin,
        CASE WHEN is_in_pieces(sealed_content) THEN whole_value($1, message_id, attachment_id, sealed_content)
-            ELSE sealed_content END
-FROM (SELECT message_id, attachment_id, xmin, sealed_content, bytes, sum(bytes) OVER running AS until
-      FROM (SELECT message_id, attachment_id, xmin, sealed_content,
+            ELSE sealed_content END, sealed_summary
+FROM (SELECT message_id, attachment_id, xmin, sealed_content, sealed_summary, bytes, sum(bytes) OVER running AS until
+      FROM (SELECT message_id, attachment_id, xmin, sealed_content, sealed_summary,
                    CASE WHEN is_in_pieces(sealed_content) THEN size ELSE octet_length(sealed_content) END AS bytes
             FROM attachment
             WHERE tenant_id = $1 AND message_id >= $2 AND (message_id, attachment_id) > ($2::uuid, $3::uuid)) AS next
@@ -180,17 +180,19 @@ SELECT coalesce(sum(number), 0) AS number FROM replaced
 -- name: replace_attachment
 -- The same of attachments.
 WITH replaced AS (
-    UPDATE attachment SET sealed_content = fresh.value
+    UPDATE attachment SET sealed_content = coalesce(fresh.content, sealed_content),
+                          sealed_summary = coalesce(fresh.summary, sealed_summary)
     FROM (SELECT unnest($2::uuid[]) AS parent_id, unnest($3::uuid[]) AS row_id, unnest($4::xid[]) AS version,
-                 unnest($5::bytea[]) AS value) AS fresh
+                 unnest($5::bytea[]) AS content, unnest($6::bytea[]) AS summary) AS fresh
     WHERE tenant_id = $1 AND message_id = parent_id AND attachment_id = row_id AND attachment.xmin = version
-      AND fresh.value IS NOT NULL
-    RETURNING parent_id, CASE WHEN octet_length(fresh.value) > 262144 THEN row_id END AS joined
+      AND num_nonnulls(fresh.content, fresh.summary) > 0
+    RETURNING num_nonnulls(fresh.content, fresh.summary) AS number, parent_id,
+              CASE WHEN octet_length(fresh.content) > 262144 THEN row_id END AS joined
 ), dropped AS (
     DELETE FROM sealed_piece USING replaced
     WHERE sealed_piece.tenant_id = $1 AND sealed_piece.message_id = parent_id AND sealed_piece.row_id = joined
 )
-SELECT count(*) AS number FROM replaced
+SELECT coalesce(sum(number), 0) AS number FROM replaced
 
 -- name: replace_event
 -- The same of events.

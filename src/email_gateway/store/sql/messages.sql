@@ -30,13 +30,15 @@ DELETE FROM idempotency WHERE ctid = ANY (ARRAY(
 -- first events. Arrays instead of rows: one round trip and one plan whatever the size of the group.
 WITH messages AS (
     INSERT INTO message (tenant_id, message_id, sealed_content, sealed_tax_id, sealed_summary, size, sender_domain,
-                         delivery_count, attachment_count, on_doubt, expires_at, dead_at_expiry)
+                         delivery_count, attachment_count, on_doubt, expires_at, dead_at_expiry, traceparent)
     SELECT tenant_id, message_id, sealed_content, sealed_tax_id, sealed_summary, size, sender_domain,
-           delivery_count, attachment_count, on_doubt, now() + lifetime, dead_at_expiry
+           delivery_count, attachment_count, on_doubt, greatest(scheduled_at, now()) + lifetime, dead_at_expiry,
+           traceparent
     FROM unnest($1::uuid[], $2::uuid[], $3::bytea[], $4::bytea[], $23::bytea[], $5::int[], $6::text[], $7::smallint[],
-                $8::smallint[], $9::text[], $10::interval[], $11::boolean[])
+                $8::smallint[], $9::text[], $10::interval[], $11::boolean[], $24::timestamptz[],
+                $26::text[])
          AS fresh (tenant_id, message_id, sealed_content, sealed_tax_id, sealed_summary, size, sender_domain,
-                   delivery_count, attachment_count, on_doubt, lifetime, dead_at_expiry)
+                   delivery_count, attachment_count, on_doubt, lifetime, dead_at_expiry, scheduled_at, traceparent)
 ), events AS (
     INSERT INTO event (tenant_id, message_id, kind)
     SELECT tenant_id, message_id, 'accepted' FROM unnest($1::uuid[], $2::uuid[]) AS fresh (tenant_id, message_id)
@@ -46,10 +48,12 @@ WITH messages AS (
     FROM unnest($17::uuid[], $18::uuid[], $19::text[], $20::bytea[], $21::bytea[])
          AS fresh (tenant_id, message_id, field, index_key_id, value)
 )
-INSERT INTO delivery (tenant_id, message_id, recipient, domain, priority, expires_at)
-SELECT tenant_id, message_id, recipient, domain, priority, now() + lifetime
-FROM unnest($12::uuid[], $13::uuid[], $14::smallint[], $15::text[], $16::smallint[], $22::interval[])
-     AS fresh (tenant_id, message_id, recipient, domain, priority, lifetime)
+INSERT INTO delivery (tenant_id, message_id, recipient, domain, priority, expires_at, next_attempt_at, scheduled_at, lane)
+SELECT tenant_id, message_id, recipient, domain, priority, greatest(scheduled_at, now()) + lifetime,
+       greatest(scheduled_at, now()), CASE WHEN scheduled_at > now() THEN scheduled_at END,
+       CASE WHEN domain = 'simulator.example' THEN 'simulator' ELSE '' END
+FROM unnest($12::uuid[], $13::uuid[], $14::smallint[], $15::text[], $16::smallint[], $22::interval[], $25::timestamptz[])
+     AS fresh (tenant_id, message_id, recipient, domain, priority, lifetime, scheduled_at)
 
 -- name: add_tags
 -- Tags stand in clear, for filters and statistics; the documentation says so.
@@ -58,11 +62,11 @@ SELECT tenant_id, message_id, name, value
 FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[]) AS fresh (tenant_id, message_id, name, value)
 
 -- name: add_attachments
--- Each attachment is a value sealed on its own.
-INSERT INTO attachment (tenant_id, message_id, position, attachment_id, sealed_content, size)
-SELECT tenant_id, message_id, position, attachment_id, sealed_content, size
-FROM unnest($1::uuid[], $2::uuid[], $3::smallint[], $4::uuid[], $5::bytea[], $6::int[])
-     AS fresh (tenant_id, message_id, position, attachment_id, sealed_content, size)
+-- Each attachment is a value sealed on its own, with a summary beside it.
+INSERT INTO attachment (tenant_id, message_id, position, attachment_id, sealed_content, size, sealed_summary)
+SELECT tenant_id, message_id, position, attachment_id, sealed_content, size, sealed_summary
+FROM unnest($1::uuid[], $2::uuid[], $3::smallint[], $4::uuid[], $5::bytea[], $6::int[], $7::bytea[])
+     AS fresh (tenant_id, message_id, position, attachment_id, sealed_content, size, sealed_summary)
 
 -- name: await_disk
 -- Commits something, so that everything written to the log before it is on the disk, whoever wrote it.
@@ -71,40 +75,15 @@ SELECT pg_logical_emit_message(true, 'email_gateway', '')
 -- name: find_messages
 -- The messages of these ids, for one tenant; of a large one the summary instead of the content.
 SELECT tenant_id, message_id, created_at, expires_at, sender_domain, size, attachment_count,
-       CASE WHEN sealed_summary IS NULL THEN sealed_content END AS sealed_content, sealed_summary, sealed_tax_id
+       CASE WHEN sealed_summary IS NULL THEN sealed_content END AS sealed_content, sealed_summary, sealed_tax_id, traceparent
 FROM message WHERE tenant_id = $1 AND message_id = ANY ($2::uuid[])
 ORDER BY message_id DESC
-
--- name: list_messages_after
--- One page towards older messages; ids are ordered by time. Of large ones come summaries.
-SELECT tenant_id, message_id, created_at, expires_at, sender_domain, size, attachment_count,
-       CASE WHEN sealed_summary IS NULL THEN sealed_content END AS sealed_content, sealed_summary, sealed_tax_id
-FROM message WHERE tenant_id = $1 AND ($2::uuid IS NULL OR message_id < $2)
-ORDER BY message_id DESC LIMIT $3
-
--- name: list_messages_before
--- One page towards newer messages; the caller turns it round.
-SELECT tenant_id, message_id, created_at, expires_at, sender_domain, size, attachment_count,
-       CASE WHEN sealed_summary IS NULL THEN sealed_content END AS sealed_content, sealed_summary, sealed_tax_id
-FROM message WHERE tenant_id = $1 AND message_id > $2
-ORDER BY message_id ASC LIMIT $3
-
--- name: search_after
--- Ids of messages that carry this blind value, older than the cursor.
-SELECT message_id FROM blind_index
-WHERE tenant_id = $1 AND field = $2 AND index_key_id = $3 AND value = $4 AND ($5::uuid IS NULL OR message_id < $5)
-ORDER BY message_id DESC LIMIT $6
-
--- name: search_before
--- Ids of messages that carry this blind value, newer than the cursor.
-SELECT message_id FROM blind_index
-WHERE tenant_id = $1 AND field = $2 AND index_key_id = $3 AND value = $4 AND message_id > $5
-ORDER BY message_id ASC LIMIT $6
 
 -- name: list_deliveries
 -- The deliveries of these messages, in the order of their envelopes. A place in the queue is an attempt
 -- to come only while the delivery stands in it.
-SELECT message_id, recipient, domain, state, phase, attempts, CASE WHEN state = 'queued' THEN next_attempt_at END AS next_attempt_at, finished_at, reason, last_code, last_enhanced
+SELECT message_id, recipient, domain, state, phase, attempts, CASE WHEN state = 'queued' THEN next_attempt_at END AS next_attempt_at,
+       finished_at, reason, last_code, last_enhanced, scheduled_at, state = 'queued' AND coalesce(scheduled_at > now(), false)
 FROM delivery WHERE tenant_id = $1 AND message_id = ANY ($2::uuid[])
 ORDER BY message_id, recipient
 
@@ -125,6 +104,12 @@ ORDER BY at, event_id
 SELECT CASE WHEN is_in_pieces(sealed_content) THEN whole_value(tenant_id, message_id, message_id, sealed_content)
             ELSE sealed_content END AS sealed_content
 FROM message WHERE tenant_id = $1 AND message_id = $2
+
+-- name: get_sealed_attachment
+-- One attachment of a message, whatever its size.
+SELECT CASE WHEN is_in_pieces(sealed_content) THEN whole_value(tenant_id, message_id, attachment_id, sealed_content)
+            ELSE sealed_content END AS sealed_content
+FROM attachment WHERE tenant_id = $1 AND message_id = $2 AND attachment_id = $3
 
 -- name: list_sealed_attachments
 -- A message's attachments in their order.

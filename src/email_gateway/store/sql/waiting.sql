@@ -1,10 +1,13 @@
 -- name: count_waiting
 -- What waits: in all, by lane and by destination, the largest groups first, each by age in minutes (5, 20, 60,
--- 240, 1,440, more). At most $1 deliveries are looked at, those first whose time runs out first: by their index.
+-- 240, 1,440, more); scheduled ones grow old from their time on. At most $1 deliveries are looked at, those first
+-- whose time runs out first: by their index.
 WITH looked AS (
-    SELECT lane, domain, created_at, next_attempt_at > now() AS is_later, crashes > 0 AS is_suspect, doubts > 0 AS is_doubtful,
-           width_bucket(extract(epoch FROM now() - created_at), ARRAY[300, 1200, 3600, 14400, 86400]) AS age
-    FROM (SELECT * FROM delivery WHERE state = 'queued' ORDER BY expires_at LIMIT $1) AS queued
+    SELECT lane, domain, since AS created_at, next_attempt_at > now() AS is_later, crashes > 0 AS is_suspect,
+           doubts > 0 AS is_doubtful,
+           width_bucket(extract(epoch FROM now() - since), ARRAY[300, 1200, 3600, 14400, 86400]) AS age
+    FROM (SELECT *, greatest(created_at, scheduled_at) AS since FROM delivery
+          WHERE state = 'queued' ORDER BY expires_at LIMIT $1) AS queued
 ), grouped AS (
     SELECT lane, domain, grouping(lane, domain) AS kind, count(*) AS total,
            ARRAY[count(*) FILTER (WHERE age = 0), count(*) FILTER (WHERE age = 1), count(*) FILTER (WHERE age = 2),
