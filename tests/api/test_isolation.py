@@ -99,7 +99,7 @@ class WithoutFirstWall(Transaction):
 
 
 def without_tenant(sql: str) -> str:
-    return re.sub(r"\btenant_id = (\$\d+)", r"\1::uuid IS NOT NULL", sql)
+    return re.sub(r"\b(?:\w+\.)?tenant_id = (\$\d+)", r"\1::uuid IS NOT NULL", sql)
 
 
 class SecondWallAlone(TenantDatabase):
