@@ -76,6 +76,7 @@ def test_programs_are_found_by_name_or_missed_with_their_package(monkeypatch: py
         "curl",
         "jq",
         "mmdebstrap",
+        "opendkim",
         "pgbouncer",
         "postfix",
         "prometheus",

@@ -89,7 +89,6 @@ async def test_spf_and_dmarc_are_warned_of(zone: Zone) -> None:
 @pytest.mark.parametrize("trouble", ["failing", "silent"])
 async def test_a_dns_that_does_not_answer_is_warned_of_and_holds_nothing_up(zone: Zone, trouble: str) -> None:
     getattr(zone.dns, trouble).update(zone.dns.texts)
-    zone.stand.bound = 4.0
     findings = await zone.findings()
     assert [(finding.level, finding.seen) for finding in findings] == [
         (Level.WARNING, "the DNS does not answer about acme.example")

@@ -30,7 +30,7 @@ async def test_a_good_set_up_is_well(stand: Stand) -> None:
     assert [finding.check for finding in report.findings] == [
         "settings", "credentials", "region", "dns", "endpoint", "clock", "secrets", "kms key", "postgresql",
         "durability", "pooler", "login", "connections", "space", "migrations", "root key", "redis", "smarthost",
-        "start-up",
+        "domains", "start-up",
     ]  # fmt: skip
 
 
