@@ -25,7 +25,7 @@ def test_an_id_of_common_make_is_taken_over(text: str) -> None:
 @pytest.mark.parametrize(
     "value",
     [
-        b"", b"x" * 19, b"x" * 129, b"529.982.247-25", b"maria.silva@example.net", b"a b c d e f g h i j k l",
+        b"", b"x" * 19, b"x" * 129, b"529.982.247-25", b"maria.aparecida.da.silva", b"maria.silva@example.net", b"a b c d e f g h i j k l",
         b"x" * 20 + b"\n", b"x" * 20 + b"\xe9", b"{\"id\": \"aaaaaaaaaaaaaaaa\"}",
     ],
 )  # fmt: skip

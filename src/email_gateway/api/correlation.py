@@ -2,9 +2,9 @@
 
 import re
 
-# As Phoenix's Plug.RequestId bounds it, in characters that no log or header reads as its own. Twenty are more than a
-# tax id or a telephone number has, which would be personal.
-_REQUEST_ID = re.compile(rb"[A-Za-z0-9_.=+:-]{20,128}")
+# As Phoenix's Plug.RequestId bounds it, in characters that no log or header reads as its own. It reaches the log: twenty
+# are more than a tax id or a telephone number has, and no address or full name does without a dot, an @ or a space.
+_REQUEST_ID = re.compile(rb"[A-Za-z0-9_=+:-]{20,128}")
 # W3C Trace Context, section 3.2: version 00, a trace and a parent that are not zero, flags.
 _TRACEPARENT = re.compile(rb"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 
