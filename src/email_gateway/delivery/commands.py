@@ -7,6 +7,7 @@ from email_gateway.mail.encoding import UNSAFE_IN_NAMES
 
 MAX_ADDRESS_OCTETS = 254  # RFC 5321 section 4.5.3.1.3, without the brackets
 MAX_KEYWORDS = 64
+MAX_SIZE_DIGITS = 20  # RFC 1870 section 3
 
 # Visible ASCII without the brackets that end a path: anything else could begin a parameter or
 # another command.
@@ -40,8 +41,12 @@ def rcpt_command(recipient: str, *, takes_utf8: bool = False) -> bytes:
 
 def check_address(address: str, *, takes_utf8: bool = False) -> str:
     """Return the address if it can stand between `<` and `>`; raises InvalidArgument."""
-    is_safe = (_UTF8_ADDRESS if takes_utf8 else _ADDRESS).fullmatch(address) and not UNSAFE_IN_NAMES.search(address)
-    if not is_safe or len(address.encode()) > MAX_ADDRESS_OCTETS:
+    if address.isascii():
+        is_safe = _ADDRESS.fullmatch(address) and len(address) <= MAX_ADDRESS_OCTETS
+    else:
+        is_safe = takes_utf8 and _UTF8_ADDRESS.fullmatch(address) and not UNSAFE_IN_NAMES.search(address)
+        is_safe = is_safe and len(address.encode(errors="surrogatepass")) <= MAX_ADDRESS_OCTETS
+    if not is_safe:
         raise InvalidArgument("the address holds what no SMTP command can carry")
     return address
 
@@ -56,3 +61,10 @@ def parse_capabilities(reply: Reply) -> dict[str, str]:
         if _KEYWORD.fullmatch(keyword):
             found[keyword] = f"{found[keyword]} {parameters}" if keyword in found else parameters.strip()
     return found
+
+
+def find_size_limit(capabilities: dict[str, str]) -> int | None:
+    """Return the largest message that a server takes, if it says so; 0 says nothing (RFC 1870 section 4)."""
+    declared = capabilities.get("SIZE", "")
+    is_number = declared.isascii() and declared.isdigit() and len(declared) <= MAX_SIZE_DIGITS
+    return (int(declared) or None) if is_number else None

@@ -2,7 +2,6 @@
 
 import time
 from dataclasses import dataclass, replace
-from uuid import UUID
 
 from email_gateway.delivery.commands import InvalidArgument, mail_command, rcpt_command
 from email_gateway.delivery.outgoing import OutgoingMail, Reached
@@ -47,13 +46,16 @@ class Conversation:
         self._data = data
         self._reached = reached
         self._manners = manners
-        self._addresses = {claim.token: to for claim, to in zip(mail.claims.each, mail.recipients, strict=True)}
-        self._settled: dict[UUID, Outcome] = {}
+        # By the place in the envelope: it is what tells the claims of one message apart at the least cost.
+        self._addresses = {claim.recipient: to for claim, to in zip(mail.claims.each, mail.recipients, strict=True)}
+        self._settled: dict[int, Outcome] = {}
+        self._needs_utf8 = mail.is_international
+        self._is_ascii = not self._needs_utf8 and all(to.isascii() for to in mail.recipients)
 
     @property
     def outcomes(self) -> list[Outcome]:
         """The outcome of each claim, in the order of the claims."""
-        return [self._settled[claim.token] for claim in self._mail.claims.each]
+        return [self._settled[claim.recipient] for claim in self._mail.claims.each]
 
     async def run(self, connection: SmtpConnection) -> None:
         """Send the message; raises ConversationFailed, and what `reached` raises while nobody is settled.
@@ -61,7 +63,7 @@ class Conversation:
         What one transaction has no room for follows in the next one at once (RFC 5321 section 4.5.3.1.10).
         """
         await self._reached(self._mail.claims, Phase.CONNECTED)
-        if not connection.offers_smtputf8:
+        if not self._is_ascii and not connection.offers_smtputf8:
             self._settle_international()
         while left := self._unsettled():
             try:
@@ -78,14 +80,8 @@ class Conversation:
 
     def _settle_international(self) -> None:
         """Settle whom only a server that offers SMTPUTF8 can be asked about: the address has no other form."""
-        if (
-            self._mail.raw.isascii()
-            and self._mail.sender.isascii()
-            and all(to.isascii() for to in self._mail.recipients)
-        ):
-            return
         for claim in self._unsettled():
-            if self._mail.is_international or not self._addresses[claim.token].isascii():
+            if self._needs_utf8 or not self._addresses[claim.recipient].isascii():
                 self._add(claim, Stage.MAIL, rule_failure(Stage.MAIL, "smtputf8_not_offered"))
 
     async def _transact(self, connection: SmtpConnection, batch: tuple[Claim, ...]) -> None:
@@ -98,8 +94,9 @@ class Conversation:
         mail, named = self._name(connection, batch)
         if not named:
             return
-        answers = await connection.begin(mail, list(named.values()), in_groups=self._manners.bears_groups)
-        accepted = self._judge(tuple(named), answers)
+        commands = [command for _, command in named]
+        answers = await connection.begin(mail, commands, in_groups=self._manners.bears_groups)
+        accepted = self._judge([claim for claim, _ in named], answers)
         if isinstance(answers.failed, OutOfStep):
             self._manners.avoid_groups()
         if answers.failed is not None and self._unsettled():
@@ -107,23 +104,25 @@ class Conversation:
         if accepted:
             await self._send(connection, accepted)
 
-    def _name(self, connection: SmtpConnection, batch: tuple[Claim, ...]) -> tuple[bytes, dict[Claim, bytes]]:
+    def _name(self, connection: SmtpConnection, batch: tuple[Claim, ...]) -> tuple[bytes, list[tuple[Claim, bytes]]]:
         """Return the commands that name the sender and each recipient; settle whom no command can name."""
-        needs_utf8 = self._mail.is_international or not all(self._addresses[claim.token].isascii() for claim in batch)
+        needs_utf8 = self._needs_utf8
+        if not self._is_ascii:
+            needs_utf8 = needs_utf8 or not all(self._addresses[claim.recipient].isascii() for claim in batch)
         size = len(self._mail.raw) if connection.offers_size else None
         try:
             mail = mail_command(self._mail.sender, size=size, needs_utf8=needs_utf8)
         except InvalidArgument:
             raise ConversationFailed(Stage.MAIL, "address_invalid") from None
-        named: dict[Claim, bytes] = {}
+        named: list[tuple[Claim, bytes]] = []
         for claim in batch:
             try:
-                named[claim] = rcpt_command(self._addresses[claim.token], takes_utf8=needs_utf8)
+                named.append((claim, rcpt_command(self._addresses[claim.recipient], takes_utf8=needs_utf8)))
             except InvalidArgument:
                 self._add(claim, Stage.RCPT, rule_failure(Stage.RCPT, "address_invalid"))
         return mail, named
 
-    def _judge(self, named: tuple[Claim, ...], answers: Answers) -> tuple[Claim, ...]:
+    def _judge(self, named: list[Claim], answers: Answers) -> tuple[Claim, ...]:
         """Settle who is refused, and return those who are not; whoever the server had no room for is left."""
         if answers.mail is not None and not answers.mail.is_positive:
             for claim in named:
@@ -173,7 +172,10 @@ class Conversation:
         return everybody if len(accepted) == len(everybody) else replace(everybody, each=accepted)
 
     def _unsettled(self) -> tuple[Claim, ...]:
-        return tuple(claim for claim in self._mail.claims.each if claim.token not in self._settled)
+        everybody = self._mail.claims.each
+        if not self._settled:
+            return everybody
+        return tuple(claim for claim in everybody if claim.recipient not in self._settled)
 
     def _settle_by_failure(self, claims: tuple[Claim, ...], failed: ConversationFailed) -> None:
         # What was said to a login has been cut down to its code: the reason was read before.
@@ -188,7 +190,7 @@ class Conversation:
         self._add(claim, stage, rule(stage, reply), reply)
 
     def _add(self, claim: Claim, stage: Stage, ruling: Ruling, reply: Reply | None = None) -> None:
-        self._settled[claim.token] = Outcome(
+        self._settled[claim.recipient] = Outcome(
             claim=claim,
             verdict=ruling.verdict,
             stage=stage.value,

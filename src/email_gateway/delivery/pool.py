@@ -32,7 +32,8 @@ class Pool:
         self._open_new = open_new
         self._limits = limits
         self._free = asyncio.Semaphore(limits.connections)
-        self._idle: dict[SmtpConnection, asyncio.TimerHandle] = {}
+        self._idle: dict[SmtpConnection, float] = {}  # since when, the longest first
+        self._sweep: asyncio.TimerHandle | None = None
         self._opened_at: dict[SmtpConnection, float] = {}
         self._farewells: set[asyncio.Task[None]] = set()
         self._is_closed = False
@@ -73,6 +74,8 @@ class Pool:
         """Say goodbye on every idle connection, all at once; those in use close when they are returned."""
         self._is_closed = True
         self._drop_idle()
+        if self._sweep is not None:
+            self._sweep.cancel()
         if self._farewells:
             await asyncio.wait(self._farewells)
 
@@ -111,8 +114,7 @@ class Pool:
 
     def _take_idle(self) -> SmtpConnection | None:
         while self._idle:
-            connection, timer = self._idle.popitem()
-            timer.cancel()
+            connection, _ = self._idle.popitem()
             if connection.is_reusable:
                 return connection
             self._drop(connection)
@@ -128,13 +130,26 @@ class Pool:
         if self._is_closed or is_spent or not connection.is_reusable:
             self._drop(connection)
             return
-        loop = asyncio.get_running_loop()
-        self._idle[connection] = loop.call_later(self._limits.idle.total_seconds(), self._drop, connection)
+        self._idle[connection] = time.monotonic()
+        if self._sweep is None:
+            self._sweep_after(self._limits.idle.total_seconds())
+
+    def _sweep_after(self, seconds: float) -> None:
+        self._sweep = asyncio.get_running_loop().call_later(seconds, self._drop_stale)
+
+    def _drop_stale(self) -> None:
+        """Drop what has idled for long enough, and look again when the next one will have: one timer for all."""
+        self._sweep = None
+        oldest = time.monotonic() - self._limits.idle.total_seconds()
+        for connection, since in list(self._idle.items()):
+            if since > oldest:
+                self._sweep_after(since - oldest)
+                return
+            self._drop(connection)
 
     def _drop(self, connection: SmtpConnection) -> None:
         """Forget a connection and end it in the background: nobody waits for a QUIT that hangs."""
-        if timer := self._idle.pop(connection, None):
-            timer.cancel()
+        self._idle.pop(connection, None)
         self._opened_at.pop(connection, None)
         if not connection.is_reusable:
             connection.abort()

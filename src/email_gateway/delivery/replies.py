@@ -37,6 +37,8 @@ class Ruling:
     hardness: Hardness
 
 
+ACCEPTED = Ruling(Verdict.DELIVERED, "accepted", Scope.RECIPIENT, Hardness.SOFT)
+
 # RFC 4954 section 6 and RFC 2034's 530: authentication is wanted, too weak, wrong, or needs encryption.
 AUTH_CODES = frozenset({530, 534, 535, 538})
 
@@ -140,7 +142,7 @@ def rule(stage: Stage, reply: Reply, *, recipients: int = 1) -> Ruling:
     of one of them and nobody knows which, so it is hard only where there is one.
     """
     if reply.is_positive:
-        return Ruling(Verdict.DELIVERED, "accepted", Scope.RECIPIENT, Hardness.SOFT)
+        return ACCEPTED
     reason = explain(stage, reply)
     is_permanent = not reply.is_transient
     scope = _scope(stage, reason, is_permanent=is_permanent)

@@ -1,7 +1,7 @@
 """Replies of an SMTP server, from octets: strict about form, capped in size, without I/O."""
 
 import re
-from dataclasses import dataclass
+from typing import NamedTuple
 
 MAX_LINE_OCTETS = 4096  # RFC 5321 section 4.5.3.1.5 allows 512; servers that explain themselves exceed it
 MAX_REPLY_OCTETS = 64 * 1024
@@ -18,8 +18,7 @@ class BadReply(Exception):
     """The octets are no reply; the connection cannot be trusted any further."""
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(NamedTuple):
     """One reply: its code, and each line's text as octets. Servers echo addresses: no text in the repr."""
 
     code: int
@@ -45,7 +44,7 @@ class Reply:
     def enhanced(self) -> str | None:
         """The enhanced status code, unless its class contradicts the reply's (RFC 2034 section 4)."""
         match = _ENHANCED.match(self.lines[0])
-        if match is None or match[0][0] != ord(str(self.code // 100)):
+        if match is None or match[0][0] - ord("0") != self.code // 100:
             return None
         return match[0].decode("ascii")
 
@@ -91,14 +90,19 @@ class ReplyParser:
 
     def _take(self, line: bytes, replies: list[Reply]) -> None:
         match = _LINE.fullmatch(line)
-        self._size += len(line)
-        if match is None or len(line) > MAX_LINE_OCTETS or self._size > MAX_REPLY_OCTETS:
+        octets = len(line)
+        if match is None or octets > MAX_LINE_OCTETS or self._size + octets > MAX_REPLY_OCTETS:
             raise BadReply("a line is too long or no reply")
         code, separator, text = match.groups()
+        is_last = separator != b"-"
+        if is_last and not self._lines:  # as nearly all are
+            replies.append(Reply(int(code), (text or b"",)))
+            return
         if self._lines and code != self._code:
             raise BadReply("the codes of one reply differ")
         self._code = code
         self._lines.append(text or b"")
-        if separator != b"-":
+        self._size += octets
+        if is_last:
             replies.append(Reply(int(code), tuple(self._lines)))
             self._lines, self._size = [], 0

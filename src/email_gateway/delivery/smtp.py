@@ -10,14 +10,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-from email_gateway.delivery.commands import parse_capabilities
+from email_gateway.delivery.commands import find_size_limit, parse_capabilities
 from email_gateway.delivery.replies import Stage, explain
 from email_gateway.delivery.reply_parser import Reply
 from email_gateway.delivery.target import Timeouts
 from email_gateway.delivery.wire import Wire, WireBroken
 
 BLOCK_OCTETS = 256 * 1024
-MAX_SIZE_DIGITS = 20  # RFC 1870 section 3
 EHLO_UNKNOWN = (500, 502)  # RFC 5321 section 3.2: "command not recognized", or not implemented
 
 
@@ -52,7 +51,7 @@ class SmtpConnection:
     """A connection to one server; `opening.open_connection` makes it ready for mail.
 
     `until` is the monotonic time at which the attempt it serves ends: every wait before the final
-    dot stops there.
+    dot stops there. `size_limit` is the largest message that the server takes, if it says so.
     """
 
     def __init__(self, wire: Wire, timeouts: Timeouts, until: float) -> None:
@@ -63,6 +62,7 @@ class SmtpConnection:
         self._needs_reset = False
         self.until = until
         self.capabilities: dict[str, str] = {}
+        self.size_limit: int | None = None
         self.is_encrypted = False
         self.messages = 0
 
@@ -71,13 +71,6 @@ class SmtpConnection:
         """Whether another message may follow on this connection."""
         is_free = not (self._is_closing or self._is_in_data or self._wire.is_broken or self._wire.owed)
         return is_free and self._wire.is_quiet
-
-    @property
-    def size_limit(self) -> int | None:
-        """The largest message the server takes, if it says so; 0 says nothing (RFC 1870 section 4)."""
-        declared = self.capabilities.get("SIZE", "")
-        is_number = declared.isascii() and declared.isdigit() and len(declared) <= MAX_SIZE_DIGITS
-        return (int(declared) or None) if is_number else None
 
     @property
     def offers_size(self) -> bool:
@@ -106,13 +99,13 @@ class SmtpConnection:
         5321 section 3.2). Encryption or a login that must be has then to fail by its own name.
         """
         reply = await self.ask(Stage.EHLO, f"EHLO {name}".encode("ascii"), self._timeouts.ehlo)
-        self.capabilities = {}
+        self._learn({})
         if reply.code in EHLO_UNKNOWN:
             reply = await self.ask(Stage.EHLO, f"HELO {name}".encode("ascii"), self._timeouts.ehlo)
             self.require_positive(Stage.EHLO, reply)
             return
         self.require_positive(Stage.EHLO, reply)
-        self.capabilities = parse_capabilities(reply)
+        self._learn(parse_capabilities(reply))
 
     async def start_tls(self, context: ssl.SSLContext, host: str) -> None:
         """Encrypt from here on; EHLO must follow, since what was said in clear may be forged."""
@@ -120,8 +113,12 @@ class SmtpConnection:
             await self._wire.start_tls(context, host, self._seconds(self._timeouts.tls))
         except WireBroken as broken:
             raise ConversationFailed(Stage.STARTTLS, broken.reason) from None
-        self.capabilities = {}
+        self._learn({})
         self.is_encrypted = True
+
+    def _learn(self, capabilities: dict[str, str]) -> None:
+        self.capabilities = capabilities
+        self.size_limit = find_size_limit(capabilities)
 
     # Mail. Replies come back as they are; only 421, silence and nonsense end a conversation.
 
@@ -285,12 +282,14 @@ class SmtpConnection:
     async def _read(self, stage: Stage, patience: timedelta) -> Reply:
         # After the dot only the dot's own patience counts: giving up early makes duplicates.
         seconds = patience.total_seconds() if stage is Stage.DOT else self._seconds(patience)
+        wire = self._wire
         try:
-            reply = await self._wire.read_reply(seconds)
+            reply = await wire.read_reply(seconds)
         except WireBroken as broken:
             raise self._failed(stage, broken) from None
         # What follows the last reply that was asked for makes it unclear which of them is the answer.
-        self._require_order(stage)
+        if not wire.is_orderly:
+            raise self._confused(stage)
         if 300 <= reply.code < 400 and stage not in (Stage.AUTH, Stage.DATA):
             raise self._confused(stage)
         if reply.is_closing:

@@ -63,11 +63,12 @@ class Wire(asyncio.Protocol):
     @property
     def is_orderly(self) -> bool:
         """Whether what is unread beyond what is owed, if anything, is the server's goodbye (RFC 5321 section 3.8)."""
-        if len(self._replies) < self.owed:
+        unread = len(self._replies)
+        if unread < self.owed:
             return True
         if self._broken == "protocol_error" or not self._parser.is_empty:
             return False
-        return len(self._replies) == self.owed or all(reply.is_closing for reply in self._replies[self.owed :])
+        return unread == self.owed or all(reply.is_closing for reply in self._replies[self.owed :])
 
     @property
     def is_stalled(self) -> bool:
@@ -86,15 +87,19 @@ class Wire(asyncio.Protocol):
     async def read_reply(self, seconds: float) -> Reply:
         """Return the next reply; raises WireBroken when none is complete within `seconds`."""
         if not self._replies:
-            self._reading = self._loop.create_future()
-            try:
-                await self._wait(self._reading, seconds)
-            finally:
-                self._reading = None
+            await self._wait_for_reply(seconds)
+        if self.owed:
+            self.owed -= 1
+        return self._replies.pop(0)
+
+    async def _wait_for_reply(self, seconds: float) -> None:
+        self._reading = self._loop.create_future()
+        try:
+            await self._wait(self._reading, seconds)
+        finally:
+            self._reading = None
         if not self._replies:
             raise WireBroken(self._broken or "connection_lost")
-        self.owed = max(0, self.owed - 1)
-        return self._replies.pop(0)
 
     def write(self, octets: bytes | memoryview, *, owed: int = 0) -> None:
         """Queue octets for the server, which owes so many replies to them; raises WireBroken when it is gone."""
