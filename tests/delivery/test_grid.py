@@ -32,7 +32,7 @@ from tests.smtp_servers import DROP, GOODBYE, HANG, KEYWORDS, PIPELINED, Behavio
 
 pytestmark = pytest.mark.anyio
 
-AT_A_TIME = 12
+AT_A_TIME = 8
 LOGIN = "user:secret@"
 
 
@@ -123,7 +123,7 @@ class Bench:
     def __init__(self, db: Database, keyring: Keyring, tenant_id: UUID, authority: Authority) -> None:
         self._db = db
         self._tenant_id = tenant_id
-        self._authority = authority
+        self._tls, self._trust = authority.server(), authority.trust()
         self._events = Events(db, keyring, max_doubts=2)
         self._turn = asyncio.Semaphore(AT_A_TIME)
 
@@ -159,12 +159,12 @@ class Bench:
         server = SmtpServer(
             script=script_of(name, behaviour, keywords),
             keywords=keywords,
-            tls=self._authority.server(),
+            tls=self._tls,
             users={"user": "secret"},
         )
         async with server:
             target = parse_smtp_url(f"smtp://{LOGIN}127.0.0.1:{server.port}?tls=required")
-            transport = SmtpTransport(lambda: target, timeouts=patience(**brief), trust=self._authority.trust())
+            transport = SmtpTransport(lambda: target, timeouts=patience(**brief), trust=self._trust)
             (outcome,) = await transport.send(mail, recorder)
             await transport.close()
         assert len(server.receipts) <= 1

@@ -19,7 +19,7 @@ from email_gateway.delivery.target import Timeouts, parse_smtp_url
 from email_gateway.mail.deliveries import Claims, Outcome, Phase, Verdict
 from tests.delivery.attempting import RAW, Recorder, outgoing, transport_to
 from tests.plugins.system_packages import get_program
-from tests.smtp_servers import DROP, KEYWORDS, PIPELINED, Behaviour, Say, Script, SmtpServer
+from tests.smtp_servers import DROP, HANG, KEYWORDS, PIPELINED, Behaviour, Quirk, Say, Script, SmtpServer
 
 pytestmark = pytest.mark.anyio
 
@@ -153,6 +153,22 @@ async def test_a_server_that_loses_what_came_with_a_command_is_asked_in_turn_the
     assert (lost.verdict, lost.stage, lost.reason) == (Verdict.DEFERRED, "rcpt", "timeout")
     assert taken.verdict is Verdict.DELIVERED
     assert len(server.receipts) == 1
+
+
+@pytest.mark.parametrize(("quirk", "reason"), [(HANG, "timeout"), (DROP, "connection_lost")])
+async def test_a_server_that_has_answered_a_whole_group_is_not_suspected_when_one_ends_early(
+    quirk: Quirk, reason: str
+) -> None:
+    server = SmtpServer(keywords=PIPELINED, script={"RCPT": [Say(ACCEPTED), quirk]})
+    async with server, transport_to(server, timeouts=Timeouts(rcpt=timedelta(milliseconds=200))) as transport:
+        outcomes = [(await transport.send(outgoing(), Recorder()))[0] for _ in range(3)]
+    assert [(outcome.verdict, outcome.reason) for outcome in outcomes] == [
+        (Verdict.DELIVERED, "accepted"),
+        (Verdict.DEFERRED, reason),
+        (Verdict.DELIVERED, "accepted"),
+    ]
+    assert server.pieces.count(SMALL_GROUP) == 3
+    assert server.connections == 2
 
 
 def script_of(at_mail: Behaviour | None, at_data: Behaviour | None, at_dot: Behaviour | None) -> dict[str, Behaviour]:

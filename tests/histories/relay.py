@@ -161,6 +161,7 @@ class Connection:
 
     size_limit = None
     offers_size = False
+    offers_pipelining = True
     offers_smtputf8 = False
 
     def __init__(self, relay: Relay, attempt: Attempt) -> None:

@@ -22,14 +22,26 @@ class Manners:
     """What a server has taught, or is known to want: how many recipients it takes at once, and whether in groups."""
 
     most_recipients: int | None = None
+    has_borne_groups: bool = False
     in_turn_until: float = 0.0
 
     @property
     def bears_groups(self) -> bool:
         return time.monotonic() >= self.in_turn_until
 
-    def avoid_groups(self) -> None:
+    def learn(self, failed: ConversationFailed | None) -> ConversationFailed | None:
+        """Learn from how a group of commands ended; return what ended the conversation, if anything did.
+
+        Some servers offer PIPELINING and lose what came with a command. One that has answered a whole
+        group is none of them: when it is silent, or closes, that is no matter of groups.
+        """
+        if not isinstance(failed, OutOfStep):
+            self.has_borne_groups = self.has_borne_groups or failed is None
+            return failed
+        if self.has_borne_groups and failed.reason != "protocol_error":
+            return ConversationFailed(failed.stage, failed.reason)
         self.in_turn_until = time.monotonic() + IN_TURN_SECONDS
+        return failed
 
 
 class Conversation:
@@ -95,12 +107,12 @@ class Conversation:
         if not named:
             return
         commands = [command for _, command in named]
-        answers = await connection.begin(mail, commands, in_groups=self._manners.bears_groups)
+        in_group = connection.offers_pipelining and self._manners.bears_groups
+        answers = await connection.begin(mail, commands, in_group=in_group)
         accepted = self._judge([claim for claim, _ in named], answers)
-        if isinstance(answers.failed, OutOfStep):
-            self._manners.avoid_groups()
-        if answers.failed is not None and self._unsettled():
-            raise answers.failed
+        failed = self._manners.learn(answers.failed) if in_group else answers.failed
+        if failed is not None and self._unsettled():
+            raise failed
         if accepted:
             await self._send(connection, accepted)
 

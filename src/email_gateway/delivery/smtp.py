@@ -78,6 +78,11 @@ class SmtpConnection:
         return "SIZE" in self.capabilities
 
     @property
+    def offers_pipelining(self) -> bool:
+        """Whether the server takes commands in groups (RFC 2920)."""
+        return "PIPELINING" in self.capabilities
+
+    @property
     def offers_smtputf8(self) -> bool:
         """Whether the server takes addresses beyond ASCII (RFC 6531)."""
         return "SMTPUTF8" in self.capabilities
@@ -122,17 +127,17 @@ class SmtpConnection:
 
     # Mail. Replies come back as they are; only 421, silence and nonsense end a conversation.
 
-    async def begin(self, mail: bytes, recipients: Sequence[bytes], *, in_groups: bool = True) -> Answers:
+    async def begin(self, mail: bytes, recipients: Sequence[bytes], *, in_group: bool) -> Answers:
         """Ask for a transaction: MAIL, each RCPT, and DATA; what an earlier one left behind is cleared.
 
-        When `failed` is None and anybody is accepted, the server waits for the message. Where it
-        offers PIPELINING and `in_groups` allows it, all commands leave in one write and the replies
-        are read in their order (RFC 2920); else each waits for the answer before it, and whoever
-        finds the server full is not followed by others.
+        When `failed` is None and anybody is accepted, the server waits for the message. In a group
+        all commands leave in one write and the replies are read in their order (RFC 2920), which only a server
+        bears that offers PIPELINING; else each waits for the answer before it, and whoever finds the server
+        full is not followed by others.
         """
         answers = Answers()
         try:
-            if in_groups and "PIPELINING" in self.capabilities:
+            if in_group:
                 await self._begin_at_once(mail, recipients, answers)
             else:
                 await self._begin_in_turn(mail, recipients, answers)
