@@ -1,9 +1,19 @@
 """The session's own reading and writing: capabilities, addresses, and the octets of each command."""
 
+import asyncio
+import math
+import socket
+import time
+from datetime import timedelta
+
 import pytest
 
 from email_gateway.delivery.commands import InvalidArgument, check_address, parse_capabilities
+from email_gateway.delivery.replies import Stage
 from email_gateway.delivery.reply_parser import Reply
+from email_gateway.delivery.smtp import ConversationFailed, SmtpConnection
+from email_gateway.delivery.target import Timeouts
+from email_gateway.delivery.wire import Wire
 from tests.delivery.attempting import RAW, Recorder, outgoing, transport_to
 from tests.smtp_servers import SmtpServer
 
@@ -74,3 +84,25 @@ async def test_the_size_is_declared_where_the_server_wants_it(keywords: tuple[st
         await transport.send(outgoing(), Recorder())
     assert server.heard[1].line == command
     assert len(server.receipts) == 1
+
+
+async def test_a_dot_that_the_kernel_does_not_take_in_time_has_not_left() -> None:
+    listener = socket.socket()
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2304)
+    listener.bind(("127.0.0.1", 0))
+
+    async def never_read(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.transport.pause_reading()  # type: ignore[attr-defined]
+        writer.write(b"220 test.example\r\n")
+
+    server = await asyncio.start_server(never_read, sock=listener)
+    wire = await Wire.open("127.0.0.1", listener.getsockname()[1], 10)
+    assert wire._socket is not None
+    wire._socket.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4608)
+    connection = SmtpConnection(wire, Timeouts(dot=timedelta(milliseconds=50)), math.inf)
+    await connection.read_greeting()
+    with pytest.raises(ConversationFailed) as failed:
+        await connection.finish(b"x" * 200_000, time.monotonic() + 0.2)
+    assert (failed.value.stage, failed.value.reason) == (Stage.DATA, "timeout")
+    assert not connection.is_reusable
+    server.close()

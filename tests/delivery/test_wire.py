@@ -65,6 +65,21 @@ async def test_a_time_that_has_passed_already_times_out() -> None:
             await wire.read_reply(-1)
 
 
+async def test_an_alarm_that_was_set_for_an_earlier_wait_ends_no_later_one() -> None:
+    async with wire_to(b"220 hi\r\n", b"250 late\r\n") as wire:
+        await wire.read_reply(0.5)
+        asyncio.get_running_loop().call_later(0.7, wire.write, b"X\r\n")  # the alarm has rung by then
+        assert (await wire.read_reply(10)).code == 250
+
+
+async def test_a_wait_ends_in_time_though_an_alarm_for_a_longer_one_is_set() -> None:
+    async with wire_to(b"220 hi\r\n") as wire:
+        await wire.read_reply(600)
+        async with asyncio.timeout(60):
+            with pytest.raises(WireBroken, match="timeout"):
+                await wire.read_reply(0.05)
+
+
 async def test_a_server_that_closes_is_a_lost_connection() -> None:
     async with wire_to(b"220 hi\r\n", close=True) as wire:
         await wire.read_reply(10)

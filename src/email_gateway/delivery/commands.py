@@ -45,7 +45,7 @@ def check_address(address: str, *, takes_utf8: bool = False) -> str:
         is_safe = _ADDRESS.fullmatch(address) and len(address) <= MAX_ADDRESS_OCTETS
     else:
         is_safe = takes_utf8 and _UTF8_ADDRESS.fullmatch(address) and not UNSAFE_IN_NAMES.search(address)
-        is_safe = is_safe and len(address.encode(errors="surrogatepass")) <= MAX_ADDRESS_OCTETS
+        is_safe = is_safe and len(address.encode()) <= MAX_ADDRESS_OCTETS
     if not is_safe:
         raise InvalidArgument("the address holds what no SMTP command can carry")
     return address
