@@ -1,24 +1,16 @@
 """Commands in groups (RFC 2920): judged as one by one, given up where a server does not bear them, and never a dot too early."""
 
 import asyncio
-import os
-import subprocess
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.gateway import free_port
-from email_gateway.delivery.smarthost import SmtpTransport
-from email_gateway.delivery.target import Timeouts, parse_smtp_url
+from email_gateway.delivery.target import Timeouts
 from email_gateway.mail.deliveries import Claims, Outcome, Phase, Verdict
 from tests.delivery.attempting import RAW, Recorder, outgoing, transport_to
-from tests.plugins.system_packages import get_program
 from tests.smtp_servers import DROP, HANG, KEYWORDS, PIPELINED, Behaviour, Quirk, Say, Script, SmtpServer
 
 pytestmark = pytest.mark.anyio
@@ -205,47 +197,3 @@ def test_whatever_a_server_answers_the_outcome_is_that_of_lock_step(
     assert essence(at_once) == essence(in_turn)
     assert taken_at_once == taken_in_turn
     assert phases_at_once == phases_in_turn
-
-
-@contextmanager
-def keeping_sink(folder: Path, *options: str) -> Iterator[int]:
-    """An smtp-sink that keeps each message in a file."""
-    port = free_port()
-    user = ["-u", "nobody"] if os.geteuid() == 0 else []
-    folder.chmod(0o777)
-    with subprocess.Popen(
-        [get_program("smtp-sink"), *options, *user, "-d", "%M.", f"127.0.0.1:{port}", "64"],
-        cwd=folder,
-    ) as sink:
-        time.sleep(0.2)  # it says nothing when it listens
-        try:
-            yield port
-        finally:
-            sink.kill()
-
-
-AWKWARD = (
-    b"Subject: dots\r\n\r\n.\r\n..\r\n.a\r\n",
-    b"Subject: ends\r\n\r\n\r\n.\r\n\r\n",
-    b"Subject: long\r\n\r\n" + b"x" * 998 + b"\r\n",
-    b"Subject: larger than one write\r\n\r\n" + (b"." + b"y" * 70 + b"\r\n") * 3000,
-)
-
-
-@pytest.mark.needs("smtp-sink")
-@pytest.mark.parametrize("options", [(), ("-p",)], ids=["pipelined", "in turn"])
-async def test_postfixs_sink_gets_every_mail_once_and_whole(tmp_path: Path, options: tuple[str, ...]) -> None:
-    with keeping_sink(tmp_path, *options) as port:
-        target = parse_smtp_url(f"smtp://127.0.0.1:{port}?tls=none")
-        transport = SmtpTransport(lambda: target)
-        mails = [outgoing(raw=b"X-Number: %d\r\n" % number + AWKWARD[number % 4]) for number in range(100)]
-        outcomes = await asyncio.gather(*(transport.send(mail, Recorder()) for mail in mails))
-        await transport.close()
-    assert {outcome.verdict for (outcome,) in outcomes} == {Verdict.DELIVERED}
-    assert contents_of(tmp_path) == sorted(mail.raw.replace(b"\r\n", b"\n") for mail in mails)
-
-
-def contents_of(folder: Path) -> list[bytes]:
-    """Each message that smtp-sink kept, with bare line feeds; it writes lines of its own before and an empty one behind."""
-    dumps = [path.read_bytes() for path in folder.iterdir()]
-    return sorted(dump[dump.index(b"\nX-Number: ") + 1 :].removesuffix(b"\n") for dump in dumps)
