@@ -1,7 +1,7 @@
 """One request and its answer, as handlers see them: no more than the hot path needs."""
 
 import re
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -12,6 +12,7 @@ from uuid import UUID
 from email_gateway.api.bodies import HAS_MEMORY_FILES, LARGE_BODY_BYTES, BodyBudget, LargeBody
 from email_gateway.errors import Fault, InvalidRequest, NotFound, TooLarge
 from email_gateway.store.accounts import Account
+from email_gateway.store.messages import Page
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -173,6 +174,24 @@ def parse_id(text: str, what: str) -> UUID:
     if not _UUID.fullmatch(text):
         raise NotFound(f"no such {what}")
     return UUID(text)
+
+
+def find_uuid(text: str) -> UUID | None:
+    """Return the id that a text is, or None."""
+    return UUID(text) if _UUID.fullmatch(text) else None
+
+
+def parse_page(query: Mapping[str, str]) -> Page:
+    """Read `limit`, `after` and `before` of a list."""
+    after, before = (parse_cursor(query[name], name) if name in query else None for name in ("after", "before"))
+    return make_page(parse_limit(query.get("limit")), after, before)
+
+
+def make_page(limit: int, after: UUID | None, before: UUID | None) -> Page:
+    """Return the page; raises InvalidRequest for both cursors at once."""
+    if after is not None and before is not None:
+        raise InvalidRequest("the page is not valid", (Fault("/before", "give after or before, not both"),))
+    return Page(limit, after, before)
 
 
 def parse_cursor(text: str, name: str) -> UUID:

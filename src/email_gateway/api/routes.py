@@ -2,12 +2,14 @@
 
 from functools import cache
 
-from email_gateway.api import dead_letters, health, keys, messages, queue, secrets, sending, traces
+from email_gateway.api import dead_letters, health, keys, messages, queue, secrets, sending, suppressions, traces
 from email_gateway.api.calls import DEFAULT_PAGE, MAX_PAGE, Call, Reply
 from email_gateway.api.context import ApiContext
 from email_gateway.api.openapi import build_document
 from email_gateway.api.routing import Access, Query, Route
 from email_gateway.api.schemas import (
+    AddSuppression,
+    AddSuppressions,
     BatchAccepted,
     EmailBatch,
     EmailId,
@@ -16,8 +18,15 @@ from email_gateway.api.schemas import (
     EventList,
     Live,
     Ready,
+    RemoveSuppressions,
     SearchEmails,
     SendEmail,
+    SuppressionId,
+    SuppressionIds,
+    SuppressionList,
+    SuppressionRemoved,
+    SuppressionsRemoved,
+    SuppressionView,
 )
 
 
@@ -99,6 +108,63 @@ EMAILS = (
         Access.FULL,
         "Read a message's history",
         EventList,
+    ),
+)
+_SUPPRESSION = Query("origin", "Of this origin only.", {"type": "string", "enum": [*suppressions.ORIGINS]})
+SUPPRESSIONS = (
+    Route(
+        "POST",
+        "/v1/suppressions",
+        suppressions.add_suppression,
+        Access.FULL,
+        "Suppress an address",
+        SuppressionId,
+        201,
+        AddSuppression,
+    ),
+    Route(
+        "GET",
+        "/v1/suppressions",
+        suppressions.list_suppressions,
+        Access.FULL,
+        "List suppressed addresses",
+        SuppressionList,
+        parameters=(*_PAGE, _SUPPRESSION),
+    ),
+    Route(
+        "POST",
+        "/v1/suppressions/batch/add",
+        suppressions.add_suppressions,
+        Access.FULL,
+        "Suppress up to 100 addresses",
+        SuppressionIds,
+        201,
+        AddSuppressions,
+    ),
+    Route(
+        "POST",
+        "/v1/suppressions/batch/remove",
+        suppressions.remove_suppressions,
+        Access.FULL,
+        "End up to 100 suppressions",
+        SuppressionsRemoved,
+        body=RemoveSuppressions,
+    ),
+    Route(
+        "GET",
+        "/v1/suppressions/{suppression}",
+        suppressions.get_suppression,
+        Access.FULL,
+        "Read a suppression, by id or address",
+        SuppressionView,
+    ),
+    Route(
+        "DELETE",
+        "/v1/suppressions/{suppression}",
+        suppressions.remove_suppression,
+        Access.FULL,
+        "End a suppression, by id or address",
+        SuppressionRemoved,
     ),
 )
 HEALTH = (
@@ -253,4 +319,4 @@ QUEUE = (
         traces.TraceView,
     ),
 )
-ROUTES = (*EMAILS, *HEALTH, *SECRETS, *KEYS, *QUEUE, *DEAD_LETTERS)
+ROUTES = (*EMAILS, *SUPPRESSIONS, *HEALTH, *SECRETS, *KEYS, *QUEUE, *DEAD_LETTERS)

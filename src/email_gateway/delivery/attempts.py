@@ -1,12 +1,14 @@
 """One attempt: the sealed message opened, composed and handed to a transport; what came of it returned."""
 
 import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
 from datetime import timedelta
 
 import msgspec
 
 from email_gateway.delivery.outgoing import LARGE_OCTETS, OutgoingMail, Reached, Transport
-from email_gateway.errors import DatabaseUnavailable, KeyUnavailable, NotFound, Tampered
+from email_gateway.errors import DatabaseUnavailable, KeyUnavailable, NotFound, OperatorError, Tampered, TryLater
 from email_gateway.mail.compose import compose
 from email_gateway.mail.content import Attachment, Content
 from email_gateway.mail.deliveries import Claims, Outcome, Scope, Verdict
@@ -14,6 +16,8 @@ from email_gateway.mail.encoding import InvalidValue
 from email_gateway.observe import get_logger
 from email_gateway.store.database import Database
 from email_gateway.store.messages import get_sealed_content, list_sealed_attachments
+from email_gateway.store.suppressions import Reason
+from email_gateway.suppressions import Entry, Suppressions
 from email_gateway.vault.keyring import Keyring
 
 log = get_logger(__name__)
@@ -40,6 +44,7 @@ class Delivery:
         self._transport = transport
         self._keyring = keyring
         self._db = db
+        self._suppressions = Suppressions(db, keyring)
 
     async def attempt(self, claims: Claims, reached: Reached) -> list[Outcome]:
         """Try once to deliver one message to its claimed recipients; return an outcome for each.
@@ -47,8 +52,12 @@ class Delivery:
         Raises ClaimLost when `reached` does: then nothing was sent.
         """
         try:
-            mail = await self._prepare(claims)
-            return await self._transport.send(mail, reached)
+            mail, suppressed = await self._prepare(claims)
+            if mail is None:
+                return suppressed
+            outcomes = await self._transport.send(mail, reached)
+            await self._suppress(mail, outcomes)
+            return suppressed + outcomes
         except Unreadable as unreadable:
             log.error("message_unreadable", message_id=str(claims.message_id), reason=unreadable.reason)
             return _settle(claims, Verdict.UNREADABLE, unreadable.reason)
@@ -57,10 +66,40 @@ class Delivery:
             log.warning("attempt_deferred", message_id=str(claims.message_id), error=error.code)
             return _settle(claims, Verdict.HELD, error.code)
 
-    async def _prepare(self, claims: Claims) -> OutgoingMail:
+    async def _suppress(self, mail: OutgoingMail, outcomes: Sequence[Outcome]) -> None:
+        """Suppress the addresses of which the server said that they are dead; what fails is left to the next bounce."""
+        dead = {outcome.claim.recipient for outcome in outcomes if outcome.is_hard}
+        if not dead:
+            return
+        claims = mail.claims
+        entries = [
+            Entry(address, Reason.BOUNCE, source_id=claims.message_id)
+            for claim, address in zip(claims.each, mail.recipients, strict=True)
+            if claim.recipient in dead
+        ]
+        try:
+            await self._suppressions.add(claims.tenant_id, entries)
+        except (TryLater, OperatorError) as error:
+            log.warning("not_suppressed", message_id=str(claims.message_id), error=error)
+
+    async def _prepare(self, claims: Claims) -> tuple[OutgoingMail | None, list[Outcome]]:
+        """Compose the mail for those who may get it, None for nobody, and settle the others."""
         try:
             content, attachments = await self._read(claims)
-            recipients = tuple(content.envelope[claim.recipient] for claim in claims.each)
+            recipients = [content.envelope[claim.recipient] for claim in claims.each]
+            # Once more after the accept: an address may have been suppressed since.
+            reasons = await self._suppressions.find_reasons(claims.tenant_id, recipients)
+            suppressed = [
+                Outcome(claim, Verdict.SUPPRESSED, STAGE, reason)
+                for claim, reason in zip(claims.each, reasons, strict=True)
+                if reason is not None
+            ]
+            if len(suppressed) == len(claims):
+                return None, suppressed
+            if suppressed:
+                kept = [each for each, reason in enumerate(reasons) if reason is None]
+                claims = replace(claims, each=tuple(claims.each[each] for each in kept))
+                recipients = [recipients[each] for each in kept]
             raw = await _compose(content, attachments, claims)
         except Tampered:
             raise Unreadable("tampered") from None
@@ -69,7 +108,7 @@ class Delivery:
         except (msgspec.MsgspecError, UnicodeError, IndexError, InvalidValue):
             # What they say quotes the content.
             raise Unreadable("malformed") from None
-        return OutgoingMail(claims, content.sender.email, recipients, raw)
+        return OutgoingMail(claims, content.sender.email, tuple(recipients), raw), suppressed
 
     async def _read(self, claims: Claims) -> tuple[Content, list[Attachment]]:
         sealed = claims.sealed

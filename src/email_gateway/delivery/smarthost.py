@@ -16,7 +16,7 @@ from email_gateway.delivery.reply_parser import Reply
 from email_gateway.delivery.smtp import ConversationFailed, InvalidArgument, SmtpConnection
 from email_gateway.delivery.target import SmtpTarget, Timeouts
 from email_gateway.errors import ClaimLost, DatabaseUnavailable
-from email_gateway.mail.deliveries import Claim, Outcome, Phase
+from email_gateway.mail.deliveries import Claim, Hardness, Outcome, Phase
 from email_gateway.observe import get_logger
 
 log = get_logger(__name__)
@@ -208,6 +208,7 @@ class Conversation:
             enhanced=reply.enhanced if reply else None,
             reply=reply.text if reply else None,
             scope=ruling.scope,
+            is_hard=ruling.hardness is Hardness.HARD,
         )
 
 

@@ -127,6 +127,7 @@ EVENT_OF = {
     Verdict.DEFERRED: "deferred",
     Verdict.HELD: "held",
     Verdict.IN_DOUBT: "in_doubt",
+    Verdict.SUPPRESSED: "suppressed",
     Verdict.UNREADABLE: "dead",
 }
 
@@ -144,6 +145,8 @@ def next_state(claims: Claims, outcome: Outcome) -> State:
             return State.KEPT
         case Verdict.BOUNCED:
             return State.BOUNCED
+        case Verdict.SUPPRESSED:
+            return State.SUPPRESSED
         case Verdict.UNREADABLE:
             return State.DEAD
         case Verdict.IN_DOUBT if claims.on_doubt == "hold":

@@ -43,6 +43,7 @@ class Verdict(StrEnum):
     DEFERRED = "deferred"  # try again later: the destination's trouble, or ours
     HELD = "held"  # the route, the destination or the sender must wait: this attempt does not count
     IN_DOUBT = "in_doubt"  # the dot was written and no reply came (RFC 1047)
+    SUPPRESSED = "suppressed"  # nobody was asked: the address is on the tenant's suppression list
     UNREADABLE = "unreadable"  # the sealed content does not open: an operator must look
 
 
@@ -130,7 +131,7 @@ class Outcome:
     `stage` names the SMTP command that was answered (connect, ehlo, starttls, auth, mail, rcpt,
     data, dot). `reply` is the server's text: servers echo addresses, so it is kept sealed only
     and stays out of `repr`. `scope` is what the server spoke of. `wait` lets a held delivery stand
-    back for so long; without it, it keeps its place.
+    back for so long; without it, it keeps its place. `is_hard` is said of a dead address.
     """
 
     claim: Claim
@@ -142,6 +143,7 @@ class Outcome:
     reply: str | None = None
     scope: Scope = Scope.RECIPIENT
     wait: timedelta | None = None
+    is_hard: bool = False
 
     def __repr__(self) -> str:
         return f"Outcome({self.verdict}, stage={self.stage}, reason={self.reason}, code={self.code})"

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from itertools import repeat
 from uuid import UUID
 
 from email_gateway.errors import GatewayError, IdempotencyConflict, IdempotencyInFlight, LockTimeout
@@ -27,6 +28,7 @@ PIECE_BYTES = 256 * 1024
 # What follows the first piece stands in rows of this size, one a page, as far as a page goes (8 KiB and its headers).
 ROW_BYTES = 8000
 ROWS_IN_PIECE = PIECE_BYTES // ROW_BYTES
+UNKNOWN: tuple[None, None] = (None, None)  # a recipient of whom no suppression can be found
 PIECE_COLUMNS = ("tenant_id", "message_id", "row_id", "number", "piece")
 
 
@@ -47,7 +49,8 @@ class NewAttachment:
 class NewMessage:
     """A message ready to be written; everything personal in it is sealed or blind.
 
-    `domains` holds the destination domain of each envelope recipient, in order. A delivery still
+    `domains` holds the destination domain of each envelope recipient, in order; `recipients` holds what a
+    suppression of each is found by: (index key id, 16-byte value). A delivery still
     queued after `lifetime` becomes dead, or expired where `dead_at_expiry` is false. `blind` holds
     (index key id, field, 16-byte value), under each index key in use. `priority` is 0, 1 or 2: within
     a tenant the lower ones go first. `sealed_content` holds the first PIECE_BYTES, `rest` what follows;
@@ -66,6 +69,7 @@ class NewMessage:
     tags: tuple[tuple[str, str], ...] = ()
     attachments: tuple[NewAttachment, ...] = ()
     blind: tuple[tuple[bytes, str, bytes], ...] = ()
+    recipients: tuple[tuple[bytes, bytes], ...] = ()
     priority: int = 1
     sealed_summary: bytes | None = None
     rest: memoryview = NOTHING
@@ -244,19 +248,19 @@ async def _add_all(transaction: Queries, requests: list[NewRequest]) -> None:
 
 
 def _message_columns(requests: list[NewRequest]) -> list[list[object]]:
-    """Return the 23 arrays of `add_messages`: of messages, of deliveries, of blind indexes; lifetimes and summaries last."""
+    """Return the 25 arrays of `add_messages`: of messages, of deliveries, of blind indexes; what came later is last."""
     messages = [(request.tenant_id, m) for request in requests for m in request.messages]
     deliveries = [
-        (tenant_id, m.message_id, recipient, domain, m.priority, m.lifetime)
+        (tenant_id, m.message_id, recipient, domain, m.priority, m.lifetime, *known_as)
         for tenant_id, m in messages
-        for recipient, domain in enumerate(m.domains)
+        for recipient, (domain, known_as) in enumerate(zip(m.domains, m.recipients or repeat(UNKNOWN), strict=False))
     ]
     indexes = [
         (tenant_id, m.message_id, field, index_key_id, value)
         for tenant_id, m in messages
         for index_key_id, field, value in m.blind
     ]
-    *of_deliveries, lifetimes = _columns(deliveries, 6)
+    *of_deliveries, lifetimes, index_key_ids, values = _columns(deliveries, 8)
     return [
         [tenant_id for tenant_id, _ in messages],
         [m.message_id for _, m in messages],
@@ -273,6 +277,8 @@ def _message_columns(requests: list[NewRequest]) -> list[list[object]]:
         *_columns(indexes, 5),
         lifetimes,
         [m.sealed_summary for _, m in messages],
+        index_key_ids,
+        values,
     ]
 
 
