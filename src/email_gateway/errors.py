@@ -11,6 +11,7 @@ GatewayError
 │   │   └── IdempotencyInFlight
 │   ├── TooLarge                413
 │   └── RateLimited             429
+│       └── QuotaExceeded       429  daily_quota_exceeded or monthly_quota_exceeded
 ├── TryLater                    waiting helps, repeating is safe (503 with Retry-After)
 │   ├── DatabaseUnavailable
 │   │   ├── LockTimeout
@@ -123,6 +124,14 @@ class RateLimited(CallerError):
     def __init__(self, detail: str, retry_after_seconds: int) -> None:
         super().__init__(detail)
         self.retry_after_seconds = retry_after_seconds
+
+
+class QuotaExceeded(RateLimited):
+    """The tenant's recipients of the day or the month are spent; `code` says which, in Resend's words."""
+
+    def __init__(self, code: str, detail: str, retry_after_seconds: int) -> None:
+        super().__init__(detail, retry_after_seconds)
+        self.code = code
 
 
 class TryLater(GatewayError):

@@ -1,4 +1,4 @@
-"""docs/suppressions.md: every command on it runs as it stands and prints what stands below it."""
+"""docs/suppressions.md and docs/limits.md: every command on them runs as it stands and prints what stands below it."""
 
 import os
 import sys
@@ -18,7 +18,7 @@ DOCS = Path(__file__).parents[2] / "docs"
 KEYS = {"ENCRYPTION_KEY": KEY, "ENCRYPTION_SALT": SALT, "ADMIN_API_KEY": "an-admin-key-for-tests-of-forty-characters"}
 
 
-@pytest.mark.parametrize("page", ["suppressions.md"])
+@pytest.mark.parametrize("page", ["suppressions.md", "limits.md"])
 async def test_every_command_of_the_page_prints_what_it_says(
     database_url: str, db: Database, tmp_path: Path, page: str
 ) -> None:

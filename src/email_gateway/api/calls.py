@@ -11,6 +11,7 @@ from uuid import UUID
 
 from email_gateway.api.bodies import HAS_MEMORY_FILES, LARGE_BODY_BYTES, BodyBudget, LargeBody
 from email_gateway.errors import Fault, InvalidRequest, NotFound, TooLarge
+from email_gateway.limits.callers import CallerStanding
 from email_gateway.store.accounts import Account
 from email_gateway.store.messages import Page
 
@@ -61,7 +62,8 @@ class Reply:
 class Call:
     """A request on its way through a handler.
 
-    `account` is whom its API key speaks for; `actor` is what the audit calls an operator's key.
+    `account` is whom its API key speaks for, and `standing` how that key and its tenant stand; `actor` is
+    what the audit calls an operator's key.
     """
 
     scope: Scope
@@ -73,6 +75,7 @@ class Call:
     route: str = "unknown"
     account: Account | None = None
     actor: str = "nobody"
+    standing: CallerStanding | None = None
     held: int = 0
     large_body: LargeBody | None = None
 

@@ -105,7 +105,7 @@ def _problem_statuses(route: Route) -> list[int]:
         statuses |= {401, 429, 503}
         statuses |= {409} if route.access is Access.ROTATION else set()
     elif route.access is not Access.PUBLIC:
-        statuses |= {401, 403, 503}
+        statuses |= {401, 403, 429, 503}
     if route.body is not None:
         statuses |= {413, 415, 422}
     if route.parameters:

@@ -2,7 +2,7 @@
 
 from functools import cache
 
-from email_gateway.api import dead_letters, health, keys, messages, queue, secrets, sending, suppressions, traces
+from email_gateway.api import dead_letters, health, keys, messages, queue, secrets, sending, suppressions, traces, usage
 from email_gateway.api.calls import DEFAULT_PAGE, MAX_PAGE, Call, Reply
 from email_gateway.api.context import ApiContext
 from email_gateway.api.openapi import build_document
@@ -27,6 +27,7 @@ from email_gateway.api.schemas import (
     SuppressionRemoved,
     SuppressionsRemoved,
     SuppressionView,
+    Usage,
 )
 
 
@@ -167,6 +168,7 @@ SUPPRESSIONS = (
         SuppressionRemoved,
     ),
 )
+USAGE = (Route("GET", "/v1/usage", usage.get_usage, Access.FULL, "Read what is used of the quotas", Usage),)
 HEALTH = (
     Route("GET", "/v1/health/livez", health.get_livez, Access.PUBLIC, "Is the process alive", Live),
     Route("GET", "/v1/health/readyz", health.get_readyz, Access.PUBLIC, "Can mail be accepted", Ready),
@@ -319,4 +321,4 @@ QUEUE = (
         traces.TraceView,
     ),
 )
-ROUTES = (*EMAILS, *SUPPRESSIONS, *HEALTH, *SECRETS, *KEYS, *QUEUE, *DEAD_LETTERS)
+ROUTES = (*EMAILS, *SUPPRESSIONS, *USAGE, *HEALTH, *SECRETS, *KEYS, *QUEUE, *DEAD_LETTERS)

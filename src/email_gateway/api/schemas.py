@@ -302,6 +302,38 @@ class SuppressionList(msgspec.Struct, frozen=True):
     object: Literal["list"] = "list"
 
 
+class PeriodUse(msgspec.Struct, frozen=True):
+    """The recipients of a day or a month; `limit` is null where there is none. This gateway receives no mail."""
+
+    used: int
+    limit: int | None
+    sent: int
+    resets_at: datetime
+    received: int = 0
+
+
+class EmailsUse(msgspec.Struct, frozen=True):
+    """What was accepted, a unit for each recipient."""
+
+    daily: PeriodUse
+    monthly: PeriodUse
+
+
+class RateView(msgspec.Struct, frozen=True):
+    """How many requests an API key may make within `duration`, such as `1000ms`."""
+
+    limit: int
+    duration: str
+
+
+class Usage(msgspec.Struct, frozen=True):
+    """What the tenant has used of what it may; `rate_limit` is null where there is none."""
+
+    emails: EmailsUse
+    rate_limit: RateView | None
+    object: Literal["usage"] = "usage"
+
+
 class Live(msgspec.Struct, frozen=True):
     """The process runs."""
 

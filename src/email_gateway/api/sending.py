@@ -8,7 +8,7 @@ from email_gateway.api.bodies import LargeBody
 from email_gateway.api.calls import MAX_BODY_BYTES, Call, Reply
 from email_gateway.api.context import ApiContext
 from email_gateway.api.preparing import Order, prepare
-from email_gateway.errors import InvalidRequest
+from email_gateway.errors import InvalidRequest, RateLimited
 from email_gateway.observe import ACCEPTED
 from email_gateway.store.accepting import Accepted, NewRequest
 from email_gateway.vault.tenant_keys import TenantKeys
@@ -50,16 +50,27 @@ async def _store(
     """Prepare the request, a large one in a process of its own, and return after COMMIT."""
     if isinstance(body, LargeBody):
         async with call.budget.at_work:
-            return await _commit(context, await context.preparer.prepare(order, keys, body))
+            return await _commit(context, call, await context.preparer.prepare(order, keys, body))
     if len(body) <= OFF_LOOP_BYTES:
-        return await _commit(context, prepare(order, keys, body))
+        return await _commit(context, call, prepare(order, keys, body))
     async with call.budget.in_thread:
         request = await asyncio.to_thread(prepare, order, keys, body)
-    return await _commit(context, request)
+    return await _commit(context, call, request)
 
 
-async def _commit(context: ApiContext, request: NewRequest) -> Accepted:
-    accepted = await context.acceptor.accept(request)
+async def _commit(context: ApiContext, call: Call, request: NewRequest) -> Accepted:
+    """Store the request within its tenant's quotas. Raises as `Quotas.take` does, but not for one answered before."""
+    assert call.standing is not None  # every route that needs an API key has one
+    recipients = sum(len(message.domains) for message in request.messages)
+    try:
+        async with call.standing.taking(recipients) as taken:
+            accepted = await context.acceptor.accept(request)
+            if accepted.is_replay:
+                await taken.give_back()
+    except RateLimited:
+        if (answer := await context.acceptor.find_answer(request)) is None:
+            raise
+        return answer
     if not accepted.is_replay:
         ACCEPTED.inc(len(request.messages))
     return accepted

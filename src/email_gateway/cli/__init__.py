@@ -26,6 +26,7 @@ COMMANDS = {
     "doctor": ("email_gateway.cli.doctor", "Look at AWS, the secrets, PostgreSQL, Redis and the smarthost, and name the next command for what is wrong."),
     "login": ("email_gateway.cli.login", "Print a link that opens the dashboard once, within ten minutes, in a browser on the gateway's machine."),
     "tenants": ("email_gateway.cli.tenants", "Make and list tenants and their API keys."),
+    "limits": ("email_gateway.cli.limits", "Look at what a tenant may send and has sent, and change its limits."),
     "suppressions": ("email_gateway.cli.suppressions", "Look at the addresses that a tenant sends no mail to, and change them."),
     "keys": ("email_gateway.cli.keys", "Look at the keys that mail is sealed with, and change them."),
     "secrets": ("email_gateway.cli.secrets", "Make, check, change and audit the gateway's secrets in AWS Secrets Manager."),

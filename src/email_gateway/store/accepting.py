@@ -184,6 +184,13 @@ class Acceptor:
                     if self._small.committed != others:
                         await asyncio.sleep(time.monotonic() - began)
 
+    async def find_answer(self, request: NewRequest) -> Accepted | None:
+        """Return what an earlier request with the same key and body was answered, or None."""
+        if not request.idempotency:
+            return None
+        answer = await self._answer_of_winner(request)
+        return answer if isinstance(answer, Accepted) else None
+
     async def _answer_of_winner(self, request: NewRequest) -> Accepted | Exception:
         try:
             key_hmacs = [key_hmac for key_hmac, _ in request.idempotency]
