@@ -10,7 +10,7 @@ import pytest
 from email_gateway.errors import NotFound
 from email_gateway.mail.addresses import InvalidAddress, canonical_address
 from email_gateway.store.database import Database, Queries
-from email_gateway.store.messages import Page
+from email_gateway.store.pages import Page
 from email_gateway.store.suppressions import Reason, prune_suppressions
 from email_gateway.suppressions import Entry, Suppressions
 from email_gateway.vault.keyring import Keyring

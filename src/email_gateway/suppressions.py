@@ -16,7 +16,7 @@ from email_gateway.store import suppressions as store
 from email_gateway.store.data_keys import lock_index_keys
 from email_gateway.store.database import Database
 from email_gateway.store.group_commit import GroupCommit
-from email_gateway.store.messages import Page
+from email_gateway.store.pages import Page
 from email_gateway.store.suppressions import NewSuppression, Reason, StoredSuppression
 from email_gateway.vault.keyring import Keyring
 from email_gateway.vault.tenant_keys import TenantKeys

@@ -1,7 +1,7 @@
 """One request and its answer, as handlers see them: no more than the hot path needs."""
 
 import re
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, MutableMapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -13,7 +13,7 @@ from email_gateway.api.bodies import HAS_MEMORY_FILES, LARGE_BODY_BYTES, BodyBud
 from email_gateway.errors import Fault, InvalidRequest, NotFound, TooLarge
 from email_gateway.limits.callers import CallerStanding
 from email_gateway.store.accounts import Account
-from email_gateway.store.messages import Page
+from email_gateway.store.pages import Page
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -184,19 +184,6 @@ def find_uuid(text: str) -> UUID | None:
     return UUID(text) if _UUID.fullmatch(text) else None
 
 
-def parse_page(query: Mapping[str, str]) -> Page:
-    """Read `limit`, `after` and `before` of a list."""
-    after, before = (parse_cursor(query[name], name) if name in query else None for name in ("after", "before"))
-    return make_page(parse_limit(query.get("limit")), after, before)
-
-
-def make_page(limit: int, after: UUID | None, before: UUID | None) -> Page:
-    """Return the page; raises InvalidRequest for both cursors at once."""
-    if after is not None and before is not None:
-        raise InvalidRequest("the page is not valid", (Fault("/before", "give after or before, not both"),))
-    return Page(limit, after, before)
-
-
 def parse_cursor(text: str, name: str) -> UUID:
     """Read the cursor of a list."""
     if not _UUID.fullmatch(text):
@@ -213,6 +200,19 @@ def parse_limit(text: str | None) -> int:
             "the page is not valid", (Fault("/limit", f"use a whole number between 1 and {MAX_PAGE}"),)
         )
     return int(text)
+
+
+def parse_page(query: dict[str, str]) -> Page:
+    """Read which part of a list is asked for: `limit`, and `after` or `before` an id."""
+    after, before = (parse_cursor(query[name], name) if name in query else None for name in ("after", "before"))
+    return make_page(parse_limit(query.get("limit")), after, before)
+
+
+def make_page(limit: int, after: UUID | None, before: UUID | None) -> Page:
+    """Return a part of a list; raises InvalidRequest when it has two beginnings."""
+    if after is not None and before is not None:
+        raise InvalidRequest("the page is not valid", (Fault("/before", "give after or before, not both"),))
+    return Page(limit, after, before)
 
 
 def parse_moment(text: str, name: str) -> datetime:

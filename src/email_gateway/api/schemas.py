@@ -10,6 +10,7 @@ from msgspec import Meta
 MAX_RECIPIENTS = 50
 MAX_TAGS = 75
 MAX_BATCH = 100
+MAX_SUPPRESSIONS = 100
 MAX_ATTACHMENTS = 100
 MAX_HEADERS = 100
 MIN_LIFETIME_SECONDS = 60
@@ -238,14 +239,14 @@ class AddSuppression(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class AddSuppressions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Addresses to suppress by hand, all or none."""
 
-    emails: Annotated[list[str], Meta(min_length=1, max_length=MAX_BATCH)]
+    emails: Annotated[list[str], Meta(min_length=1, max_length=MAX_SUPPRESSIONS)]
 
 
 class RemoveSuppressions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Suppressions to end: `emails` or `ids`, not both."""
 
-    emails: Annotated[list[str], Meta(min_length=1, max_length=MAX_BATCH)] | None = None
-    ids: Annotated[list[str], Meta(min_length=1, max_length=MAX_BATCH)] | None = None
+    emails: Annotated[list[str], Meta(min_length=1, max_length=MAX_SUPPRESSIONS)] | None = None
+    ids: Annotated[list[str], Meta(min_length=1, max_length=MAX_SUPPRESSIONS)] | None = None
 
 
 class SuppressionId(msgspec.Struct, frozen=True):

@@ -25,7 +25,7 @@ from email_gateway.mail.addresses import canonical_address
 from email_gateway.mail.encoding import UNSAFE_IN_NAMES, InvalidValue
 from email_gateway.store.audit import add_audit
 from email_gateway.store.database import Database
-from email_gateway.store.messages import Page
+from email_gateway.store.pages import Page
 from email_gateway.store.suppressions import Reason
 from email_gateway.suppressions import MAX_NOTE_CHARACTERS, Entry, Suppression, Suppressions
 

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from email_gateway.errors import NotFound
 from email_gateway.store.database import Queries, Record
-from email_gateway.store.messages import Page
+from email_gateway.store.pages import Page
 from email_gateway.store.queries import load
 
 SQL = load("suppressions")
@@ -109,8 +109,8 @@ async def list_suppressions(
     """Return a page of the suppressions in force, newest first, and whether there are more that way."""
     statement, cursor = (SQL.list_after, page.after) if page.before is None else (SQL.list_before, page.before)
     rows = await db.fetch(statement, tenant_id, cursor, list(reasons), page.limit + 1)
-    found = [_stored(row) for row in rows[: page.limit]]
-    return (found if page.before is None else found[::-1]), len(rows) > page.limit
+    kept, has_more = page.cut(rows)
+    return [_stored(row) for row in kept], has_more
 
 
 async def find_reasons(db: Queries, recipients: Sequence[tuple[UUID, bytes, bytes]]) -> list[Reason | None]:

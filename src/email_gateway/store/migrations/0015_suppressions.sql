@@ -49,8 +49,29 @@ END $$;
 -- `suppressed` is what happened to a delivery that nobody attempts.
 ALTER TABLE event DROP CONSTRAINT event_kind_known;
 ALTER TABLE event ADD CONSTRAINT event_kind_known CHECK (kind IN
-    ('accepted', 'sending', 'deferred', 'held', 'delivered', 'kept', 'bounced', 'expired', 'in_doubt', 'dead',
-     'rescued', 'late', 'retried', 'discarded', 'suppressed')) NOT VALID;
+    ('accepted', 'rescheduled', 'cancelled', 'sending', 'deferred', 'held', 'delivered', 'kept', 'bounced', 'complained',
+     'suppressed', 'expired', 'in_doubt', 'dead', 'rescued', 'late', 'retried', 'discarded')) NOT VALID;
 
-GRANT SELECT, INSERT, UPDATE, DELETE ON suppression, suppression_index TO email_gateway_service;
-GRANT SELECT ON suppression, suppression_index TO email_gateway_tenant;
+-- The ids of a tenant's index keys in use, which nobody changes until the transaction ends: whoever suppresses for the
+-- tenant needs them, and may neither read the keys nor write them.
+CREATE FUNCTION lock_index_keys(tenant uuid) RETURNS SETOF bytea
+    LANGUAGE sql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+    SELECT key_id FROM crypto_key
+    WHERE tenant_id = tenant AND purpose = 2 AND state <> 'destroyed'
+      AND (current_setting('role') <> 'email_gateway_tenant'
+           OR tenant::text = current_setting('email_gateway.tenant_id', true))
+    FOR UPDATE
+$$;
+REVOKE ALL ON FUNCTION lock_index_keys(uuid) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION lock_index_keys(uuid) TO email_gateway_service, email_gateway_tenant;
+
+GRANT SELECT, INSERT, UPDATE, DELETE ON suppression, suppression_index TO email_gateway_service, email_gateway_tenant;
+
+-- Where tables are guarded by row-level security, these are too.
+DO $$
+BEGIN
+    IF to_regproc('guard_tenant_rows') IS NOT NULL THEN
+        PERFORM guard_tenant_rows('suppression');
+        PERFORM guard_tenant_rows('suppression_index');
+    END IF;
+END $$;

@@ -27,4 +27,12 @@ BEGIN
 END $$;
 
 GRANT SELECT, INSERT, UPDATE ON daily_use TO email_gateway_service;
-GRANT SELECT ON daily_use TO email_gateway_tenant;
+GRANT SELECT ON daily_use, tally TO email_gateway_tenant;
+
+-- Where tables are guarded by row-level security, this one is too.
+DO $$
+BEGIN
+    IF to_regproc('guard_tenant_rows') IS NOT NULL THEN
+        PERFORM guard_tenant_rows('daily_use');
+    END IF;
+END $$;
