@@ -1,4 +1,5 @@
 import uuid
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import httpx
@@ -167,18 +168,26 @@ async def test_a_hit_whose_content_says_otherwise_is_left_out(api: Served, acme:
     assert len(found) == 1
 
 
+async def suppress(client: httpx.AsyncClient) -> str:
+    answer = await client.post("/v1/suppressions", json={"email": f"{uuid.uuid4().hex}@example.net"})
+    suppression_id: str = answer.json()["id"]
+    return suppression_id
+
+
+MAKERS: dict[str, Callable[[httpx.AsyncClient], Awaitable[str]]] = {"email_id": send, "suppression": suppress}
 WITH_IDS = [route for route in ROUTES if route.path_parameters and route.access in (Access.FULL, Access.SENDING)]
 
 
 @pytest.mark.parametrize("route", WITH_IDS, ids=lambda route: f"{route.method} {route.path}")
 @pytest.mark.parametrize("whose", ["another tenant's", "nobody's", "no id"])
 async def test_an_id_that_is_not_the_callers_is_404_on_every_route(shared: Served, route: Route, whose: str) -> None:
+    (parameter,) = route.path_parameters
+    assert parameter in MAKERS, "say here what another tenant's id of this kind is"
     async with shared.client(shared.other_key) as other:
-        message_id = await send(other)
-    used = {"another tenant's": message_id, "nobody's": str(uuid7()), "no id": "%00-1"}[whose]
-    assert route.path_parameters == ["email_id"], "say here what another tenant's id of this kind is"
+        others = await MAKERS[parameter](other)
+    used = {"another tenant's": others, "nobody's": str(uuid7()), "no id": "%00-1"}[whose]
     async with shared.client() as acme:
-        answer = await acme.request(route.method, route.path.replace("{email_id}", used), json={})
+        answer = await acme.request(route.method, route.path.replace(f"{{{parameter}}}", used), json={})
     assert (answer.status_code, answer.json()["name"]) == (404, "not_found")
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from email_gateway.limits.link import RedisLink
+from email_gateway.observe import LIMITS_ALONE
 from tests.redis_server import running_redis
 
 Server = tuple[str, "subprocess.Popen[bytes]"]
@@ -24,6 +25,7 @@ def redis(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
 @pytest.fixture
 async def link(redis: Server) -> AsyncIterator[Callable[[], RedisLink]]:
     """Makes the way to it that a process has; closed with the test."""
+    LIMITS_ALONE.set(0)  # a test before this may have lost its own
     async with AsyncExitStack() as opened:
 
         def make() -> RedisLink:

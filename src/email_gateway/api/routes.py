@@ -111,7 +111,7 @@ EMAILS = (
         EventList,
     ),
 )
-_SUPPRESSION = Query("origin", "Of this origin only.", {"type": "string", "enum": [*suppressions.ORIGINS]})
+_ORIGIN = Query("origin", "Of this origin only.", {"type": "string", "enum": [*suppressions.ORIGINS]})
 SUPPRESSIONS = (
     Route(
         "POST",
@@ -130,7 +130,7 @@ SUPPRESSIONS = (
         Access.FULL,
         "List suppressed addresses",
         SuppressionList,
-        parameters=(*_PAGE, _SUPPRESSION),
+        parameters=(*_PAGE, _ORIGIN),
     ),
     Route(
         "POST",

@@ -31,6 +31,11 @@ class CallerStanding:
     account: Account
     rate: Standing | None
 
+    @property
+    def has_quotas(self) -> bool:
+        """Whether the tenant's recipients are counted."""
+        return self.account.use is not None
+
     def require(self) -> None:
         """Raise RateLimited for a request too many."""
         if self.rate is not None and not self.rate.is_allowed:
@@ -53,6 +58,8 @@ class CallerStanding:
     @property
     def headers(self) -> Headers:
         """Return the fields of draft-ietf-httpapi-ratelimit-headers-11, and before them those that Resend's SDKs read."""
+        if self.rate is None and not self.has_quotas:
+            return ()
         policies, limits, older = [], [], []
         if self.rate is not None:
             rate, left, reset = self.rate.rate, self.rate.remaining, self.rate.reset_seconds
@@ -63,8 +70,6 @@ class CallerStanding:
             name = "day" if quota.code == DAILY else "month"
             policies.append(f'"{name}";q={quota.limit}')  # a month has no fixed window
             limits.append(f'"{name}";r={quota.left};t={quota.ends_in_seconds}')
-        if not policies:
-            return ()
         return (
             *((f"ratelimit-{name}".encode(), str(value).encode()) for name, value in older),
             (b"ratelimit-policy", ", ".join(policies).encode()),

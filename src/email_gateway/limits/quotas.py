@@ -123,6 +123,7 @@ class Quotas:
     defaults: Allowance
     link: RedisLink | None = None
     processes: int = 1
+    _script: Any = None
     _accounts: dict[UUID, Account] = field(default_factory=dict)
     _reads: Flights[UUID, None] = field(default_factory=Flights)
 
@@ -189,7 +190,9 @@ class Quotas:
         """Return what the script answers, or None while there is no Redis that answers."""
         if self.link is None:
             return None
-        script: Any = self.link.redis.register_script(_TAKE)
+        if self._script is None:
+            self._script = self.link.redis.register_script(_TAKE)
+        script = self._script
         arguments = [recipients]
         for quota in quotas:
             arguments += [quota.limit, quota.used, quota.ends_in_seconds * 1000]

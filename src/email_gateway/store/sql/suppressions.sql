@@ -1,19 +1,20 @@
 -- name: forget_expired
 -- What has expired of these addresses stands in the way of a new suppression.
-DELETE FROM suppression USING suppression_index AS found
-WHERE found.tenant_id = $1 AND found.index_key_id = $2 AND found.value = ANY ($3::bytea[])
-  AND suppression.tenant_id = found.tenant_id AND suppression.suppression_id = found.suppression_id
-  AND suppression.expires_at <= now()
+DELETE FROM suppression WHERE tenant_id = $1 AND expires_at <= now() AND suppression_id = ANY (ARRAY(
+    SELECT suppression_id FROM suppression_index WHERE tenant_id = $1 AND index_key_id = $2 AND value = ANY ($3::bytea[])))
 
 -- name: extend_suppressions
 -- Those of these addresses that are suppressed already stay so, for the longer of both times.
+WITH found AS (
+    SELECT suppression_id AS found_id, value FROM suppression_index
+    WHERE tenant_id = $1 AND index_key_id = $2 AND value = ANY ($3::bytea[])
+)
 UPDATE suppression
-SET expires_at = CASE WHEN suppression.expires_at IS NOT NULL AND fresh.expires_at IS NOT NULL
-                      THEN greatest(suppression.expires_at, fresh.expires_at) END
-FROM unnest($3::bytea[], $4::timestamptz[]) AS fresh (value, expires_at)
-JOIN suppression_index AS found ON found.tenant_id = $1 AND found.index_key_id = $2 AND found.value = fresh.value
-WHERE suppression.tenant_id = found.tenant_id AND suppression.suppression_id = found.suppression_id
-RETURNING found.value, suppression.suppression_id
+SET expires_at = CASE WHEN suppression.expires_at IS NOT NULL AND until IS NOT NULL
+                      THEN greatest(suppression.expires_at, until) END
+FROM found JOIN unnest($3::bytea[], $4::timestamptz[]) AS fresh (value, until) USING (value)
+WHERE tenant_id = $1 AND suppression_id = found_id
+RETURNING value, suppression_id
 
 -- name: add_suppressions
 -- Suppressions of addresses that have none.
@@ -27,8 +28,8 @@ FROM unnest($2::uuid[], $3::bytea[], $4::text[], $5::uuid[], $6::timestamptz[])
 INSERT INTO suppression_index (tenant_id, index_key_id, value, suppression_id)
 SELECT $1, index_key_id, value, suppression_id
 FROM unnest($2::uuid[], $3::bytea[], $4::bytea[]) AS fresh (suppression_id, index_key_id, value)
-WHERE EXISTS (SELECT FROM suppression WHERE suppression.tenant_id = $1
-                AND suppression.suppression_id = fresh.suppression_id FOR KEY SHARE)
+WHERE EXISTS (SELECT FROM suppression WHERE tenant_id = $1 AND suppression.suppression_id = fresh.suppression_id
+              FOR KEY SHARE)
 ON CONFLICT DO NOTHING
 
 -- name: remove_suppressions
