@@ -14,6 +14,7 @@ GatewayError
 │   │   └── IdempotencyInFlight
 │   ├── TooLarge                413
 │   ├── RateLimited             429
+│   │   └── QuotaExceeded       429  daily_quota_exceeded or monthly_quota_exceeded
 │   └── NotOffered              501
 ├── TryLater                    waiting helps, repeating is safe (503 with Retry-After)
 │   ├── DatabaseUnavailable
@@ -158,6 +159,14 @@ class NotOffered(CallerError):
     """Resend's API has it, and this gateway has not."""
 
     code = "not_implemented"
+
+
+class QuotaExceeded(RateLimited):
+    """The tenant's recipients of the day or the month are spent; `code` says which, in Resend's words."""
+
+    def __init__(self, code: str, detail: str, retry_after_seconds: int) -> None:
+        super().__init__(detail, retry_after_seconds)
+        self.code = code
 
 
 class TryLater(GatewayError):

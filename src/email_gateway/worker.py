@@ -24,6 +24,7 @@ from email_gateway.store.database import Database
 from email_gateway.store.deliveries import Turns
 from email_gateway.store.domains import retire_keys
 from email_gateway.store.statistics import fold_tallies
+from email_gateway.store.suppressions import prune_suppressions
 from email_gateway.vault.keyring import Keyring
 
 log = get_logger(__name__)
@@ -150,6 +151,7 @@ async def tidy(foundation: Foundation) -> None:
         with contextlib.suppress(DatabaseUnavailable):  # the next round will do
             await prune_idempotency_keys(db)
             await retire_keys(db)
+            await prune_suppressions(db)
             if field_key_age:
                 await renew_field_keys(foundation.keyring, field_key_age)
         await asyncio.sleep(TIDY_EVERY.total_seconds())

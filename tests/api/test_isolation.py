@@ -50,6 +50,11 @@ async def add_domain(client: httpx.AsyncClient) -> str:
     return str(answer.json()["id"])
 
 
+async def suppress(client: httpx.AsyncClient) -> str:
+    answer = await client.post("/v1/suppressions", json={"email": f"only.other.{uuid.uuid4().hex}@example.net"})
+    return str(answer.json()["id"])
+
+
 async def find_attachment(client: httpx.AsyncClient) -> str:
     """Return the file of the message that was sent last."""
     newest = (await client.get("/v1/emails")).json()["data"][0]["id"]
@@ -62,6 +67,7 @@ MAKERS: dict[str, Make] = {
     "attachment_id": find_attachment,
     "api_key_id": make_key,
     "domain_id": add_domain,
+    "suppression": suppress,
 }
 BODIES: dict[str, Any] = {
     "PATCH /v1/emails/{email_id}": {"scheduled_at": "in 1 hour"},
@@ -76,6 +82,11 @@ WITHOUT_IDS: dict[str, tuple[Make, Callable[[str], dict[str, Any]]] | None] = {
     "POST /v1/emails/search": (send, lambda cursor: {"json": {"address": OUTSIDER, "before": cursor}}),
     "POST /v1/domains": None,
     "GET /v1/domains": (add_domain, lambda cursor: {"params": {"before": cursor, "limit": 100}}),
+    "POST /v1/suppressions": None,
+    "GET /v1/suppressions": (suppress, lambda cursor: {"params": {"before": cursor, "limit": 100}}),
+    "POST /v1/suppressions/batch/add": None,
+    "POST /v1/suppressions/batch/remove": None,
+    "GET /v1/usage": None,
     "POST /v1/api-keys": None,
     "GET /v1/api-keys": (make_key, lambda cursor: {"params": {"before": cursor, "limit": 100}}),
 }
@@ -183,7 +194,7 @@ async def test_another_tenants_id_is_404(served: Served, route: Route) -> None:
     answer = await ask_for_anothers(served, route)
     assert (answer.status_code, answer.json()["name"]) == (404, "not_found")
     async with served.client(served.other_key) as other:  # and nothing has happened to it
-        lists = [(await other.get(f"/v1/{noun}")).text for noun in ("emails", "api-keys", "domains")]
+        lists = [(await other.get(f"/v1/{noun}")).text for noun in ("emails", "api-keys", "domains", "suppressions")]
         assert re.search("only.other", "".join(lists))
 
 

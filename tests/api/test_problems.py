@@ -27,6 +27,7 @@ STATUSES: list[tuple[Exception, int, str]] = [
     (errors.TooLarge("x"), 413, "content_too_large"),
     (UnsupportedMediaType("x"), 415, "unsupported_media_type"),
     (errors.RateLimited("x", 7), 429, "rate_limit_exceeded"),
+    (errors.QuotaExceeded("daily_quota_exceeded", "x", 7), 429, "daily_quota_exceeded"),
     (errors.DatabaseUnavailable(MARK), 503, "database_unavailable"),
     (errors.CredentialsRefused("28P01"), 503, "database_unavailable"),
     (errors.KeyUnavailable(MARK), 503, "key_unavailable"),

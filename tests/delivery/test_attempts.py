@@ -19,6 +19,8 @@ from email_gateway.store import deliveries
 from email_gateway.store.accepting import Acceptor, NewAttachment
 from email_gateway.store.database import Database
 from email_gateway.store.deliveries import Turns
+from email_gateway.store.suppressions import Reason
+from email_gateway.suppressions import Entry, Suppressions
 from email_gateway.vault.held_roots import HeldRoots
 from email_gateway.vault.keyring import Keyring
 from email_gateway.vault.roots import derive_root
@@ -110,6 +112,50 @@ async def test_only_claimed_recipients_are_named(desk: Desk) -> None:
         outcomes = await desk.attempt(replace(claims, each=claims.each[1:2]), server)
     assert len(outcomes) == 1
     assert server.receipts[0].recipients == ("joao@example.net",)
+
+
+async def test_who_was_suppressed_after_the_accept_is_not_named_and_the_others_get_their_mail(desk: Desk) -> None:
+    claims = await desk.claim()
+    suppressions = Suppressions(desk.db, desk.keyring)
+    await suppressions.add(desk.tenant_id, [Entry("JOAO@example.net", Reason.UNSUBSCRIBE)])
+    recorder = Recorder()
+    async with SmtpServer() as server:
+        outcomes = await desk.attempt(claims, server, recorder)
+    verdicts = {outcome.claim.recipient: (outcome.verdict, outcome.reason) for outcome in outcomes}
+    assert verdicts[1] == (Verdict.SUPPRESSED, "unsubscribe")
+    assert {verdicts[0][0], verdicts[2][0]} == {Verdict.DELIVERED}
+    assert server.receipts[0].recipients == ("maria@example.net", "hidden@example.net")
+    assert recorder.phases[-1] == (Phase.DOT_PENDING, 2)
+
+
+async def test_nobody_is_asked_about_a_mail_to_the_suppressed_alone(desk: Desk) -> None:
+    claims = await desk.claim()
+    await Suppressions(desk.db, desk.keyring).add(desk.tenant_id, [Entry(address) for address in INVOICE.envelope])
+    recorder = Recorder()
+    async with SmtpServer() as server:
+        outcomes = await desk.attempt(claims, server, recorder)
+    assert [(o.claim, o.verdict) for o in outcomes] == [(claim, Verdict.SUPPRESSED) for claim in claims.each]
+    assert (server.receipts, recorder.phases) == ([], [])
+
+
+async def test_a_dead_address_is_suppressed_for_its_tenant_and_a_full_mailbox_is_not(desk: Desk) -> None:
+    claims = await desk.claim()
+    answers = {"maria@example.net": b"550 5.1.1 no such user\r\n", "joao@example.net": b"552 5.2.2 mailbox full\r\n"}
+    async with SmtpServer(refused=answers) as server:
+        outcomes = await desk.attempt(claims, server)
+    assert [outcome.verdict for outcome in outcomes] == [Verdict.BOUNCED, Verdict.BOUNCED, Verdict.DELIVERED]
+    suppressions = Suppressions(desk.db, desk.keyring)
+    assert await suppressions.find_reasons(desk.tenant_id, INVOICE.envelope) == [Reason.BOUNCE, None, None]
+    found = await suppressions.find(desk.tenant_id, "maria@example.net")
+    assert (found.source_id, found.expires_at) == (claims.message_id, None)
+
+
+async def test_an_attempt_counts_though_the_dead_address_cannot_be_suppressed(desk: Desk) -> None:
+    claims = await desk.claim()
+    await desk.db.execute("ALTER TABLE suppression ADD CONSTRAINT nothing_more CHECK (false) NOT VALID")
+    async with SmtpServer(refused={"maria@example.net": b"550 5.1.1 no such user\r\n"}) as server:
+        outcomes = await desk.attempt(claims, server)
+    assert [outcome.verdict for outcome in outcomes] == [Verdict.BOUNCED, Verdict.DELIVERED, Verdict.DELIVERED]
 
 
 async def test_a_process_that_never_met_the_key_loads_it(desk: Desk) -> None:

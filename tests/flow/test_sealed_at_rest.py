@@ -113,7 +113,10 @@ async def send_everything(
                 assert any(to in (event["reply"] or "") for event in await caller.timeline(email_id))
             numbers.append(number)
             hashable += [text.encode() for text in (to, to.lower(), key, number, mail["recipient"]["external_id"])]
-    return numbers, hashable
+    suppressed = {"email": f"{marked('suppressed')}@example.net", "note": marked("note")}
+    assert (await caller.http.post("/v1/suppressions", json=suppressed)).status_code == 201
+    assert (await caller.http.get(f"/v1/suppressions/{suppressed['email']}")).json()["note"] == suppressed["note"]
+    return numbers, [*hashable, *(text.encode() for text in suppressed.values())]
 
 
 def mail_to(address: str, tax_id: str) -> dict[str, Any]:
@@ -175,6 +178,8 @@ async def refuse_everything(caller: Caller) -> None:
         await post("/v1/emails", json=good, headers={"Idempotency-Key": mark * 50}),
         await post("/v1/emails/batch", json=[good, {**good, "subject": f"{mark}\n"}]),
         await post("/v1/emails/search", json={"tax_id": mark}),
+        await post("/v1/suppressions", json={"email": mark, "note": f"{mark}\n"}),
+        await get(f"/v1/suppressions/{mark}@example.net"),
         await get(f"/v1/emails/{mark}"),
         await get(f"/v1/{mark}?{mark}={mark}"),
         await get("/v1/emails", params={"after": mark}, headers={"User-Agent": mark, "X-Request-Id": mark}),
@@ -261,7 +266,8 @@ async def test_what_was_searched_holds_sealed_values_of_every_kind(at_rest: AtRe
     dumped = at_rest.dumps["plain"].decode()
     mails = 2 * len(ENDS)
     for table, least in {"message": mails, "attachment": 2 * mails, "inbox_mail": len(ENDS), "event": 7 * mails,
-                         "idempotency": mails, "blind_index": 5 * mails, "audit": 3 * mails}.items():  # fmt: skip
+                         "idempotency": mails, "blind_index": 5 * mails, "audit": 3 * mails,
+                         "suppression": 2}.items():  # fmt: skip
         assert dumped.count(f"INSERT INTO public.{table} VALUES") >= least, table
     replies = [line for line in dumped.splitlines() if "INSERT INTO public.event " in line and "'\\xe101" in line]
     assert len(replies) >= 2  # the bounce and the greylisting, with the address that they echo

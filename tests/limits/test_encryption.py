@@ -34,7 +34,7 @@ class Encrypted:
 
 @pytest.fixture
 def encrypted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Encrypted]:
-    for place in ("email_gateway.limits", "email_gateway.limits.shared_rate"):
+    for place in ("email_gateway.limits.link", "email_gateway.limits.shared_rate"):
         monkeypatch.setattr(f"{place}.REDIS_TIMEOUT_SECONDS", 10.0)
     authority = Authority()
     server, bundle = tmp_path / "server.pem", tmp_path / "ca.pem"

@@ -1,26 +1,13 @@
 import socket
 import subprocess
-from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 
 from email_gateway.limits import Limits, network_of
-from tests.redis_server import running_redis
 
 pytestmark = pytest.mark.anyio
 
 CLIENT = "203.0.113.9"
-
-
-@pytest.fixture
-async def redis(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> AsyncIterator[tuple[str, "subprocess.Popen[bytes]"]]:
-    """A real Redis on a loopback port, given all the time it needs: its URL and its process."""
-    monkeypatch.setattr("email_gateway.limits.REDIS_TIMEOUT_SECONDS", 10.0)
-    with running_redis(tmp_path) as running:
-        yield running
 
 
 async def fail(limits: Limits, client: str, times: int) -> None:

@@ -1,7 +1,7 @@
 """What a message can be found by."""
 
 from email_gateway.mail.content import Address, Content
-from email_gateway.mail.search_terms import canonical_external_id, search_terms
+from email_gateway.mail.search_terms import canonical_envelope, canonical_external_id, search_terms
 from email_gateway.mail.tax_ids import parse_tax_id
 
 
@@ -10,14 +10,16 @@ def content(*envelope: str, external_id: str | None = None) -> Content:
 
 
 def test_each_address_is_a_term_once_whatever_its_case() -> None:
-    assert search_terms(content("Ana@example.net", "ana@example.net", "bo@example.net"), None) == [
+    mail = content("Ana@example.net", "ana@example.net", "bo@example.net")
+    assert search_terms(mail, None, canonical_envelope(mail)) == [
         ("address", 0, b"ana@example.net"),
         ("address", 0, b"bo@example.net"),
     ]
 
 
 def test_a_tax_id_is_a_term_of_its_kind_and_an_external_id_as_it_is() -> None:
-    assert search_terms(content("a@b.example", external_id="Customer 1"), parse_tax_id("529.982.247-25"))[1:] == [
+    mail = content("a@b.example", external_id="Customer 1")
+    assert search_terms(mail, parse_tax_id("529.982.247-25"), canonical_envelope(mail))[1:] == [
         ("tax_id", 1, b"52998224725"),
         ("external_id", 0, b"Customer 1"),
     ]

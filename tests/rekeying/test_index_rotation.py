@@ -263,7 +263,7 @@ async def test_a_message_that_does_not_open_is_in_the_way_and_named(
         " WHERE message_id = (SELECT min(message_id::text)::uuid FROM message) RETURNING message_id"
     )
     reports: list[Report] = []
-    with pytest.raises(Conflict, match="1 messages do not open"):
+    with pytest.raises(Conflict, match="1 messages or suppressions do not open"):
         await replace(command, progress=reports.append).rotate()
     assert [report.unreadable for report in reports] == [(row["message_id"],)]
     assert await states(db, tenant_id) == ["active", "incoming"]

@@ -17,9 +17,10 @@ from email_gateway.store.database import Database
 from email_gateway.store.domains import add_domain
 from email_gateway.store.inbox import InboxMail, add_inbox_mail
 from email_gateway.store.key_walks import Counts, Position, Relation, SealedPage, begin_walk, find_walk
+from email_gateway.suppressions import Entry, Suppressions
 from email_gateway.vault.data_keys import FieldKey
 from email_gateway.vault.keyring import Keyring
-from tests.rekeying.process import Process, attachment
+from tests.rekeying.process import Process, address_of, attachment
 
 pytestmark = pytest.mark.anyio
 
@@ -34,6 +35,7 @@ VALUES = """
     UNION ALL SELECT 'event.reply', event_id, sealed_reply FROM event WHERE sealed_reply IS NOT NULL
     UNION ALL SELECT 'inbox.raw', inbox_id, sealed_raw FROM inbox_mail
     UNION ALL SELECT 'domain.dkim_key', dkim_key_id, sealed_private_key FROM dkim_key WHERE sealed_private_key IS NOT NULL
+    UNION ALL SELECT 'suppression.entry', suppression_id, sealed_entry FROM suppression
 """
 REPORTS_NOTHING: Callable[[Report], None] = lambda _: None  # noqa: E731
 
@@ -49,6 +51,7 @@ async def fill(process: Process, tenant_id: UUID, count: int) -> None:
     for number in range(count):
         changes = {} if number % 3 else {"recipient": None}
         await process.accept(tenant_id, number, attachments=[attachment(), attachment()], **changes)
+        await Suppressions(process.db, process.keyring).add(tenant_id, [Entry(address_of(1000 + number))])
     for row in await process.db.fetch("SELECT message_id FROM message"):
         event_id, inbox_id = uuid4(), uuid4()
         await process.db.execute(

@@ -9,6 +9,7 @@ from email_gateway.errors import Conflict
 from email_gateway.store.accepting import Acceptor
 from email_gateway.store.database import Database
 from email_gateway.store.key_walks import (
+    COPIES,
     Counts,
     Position,
     Relation,
@@ -94,7 +95,7 @@ async def test_walks_are_listed_with_about_how_much_of_each_is_done(db: Database
     messages = [new_message() for _ in range(4)]
     await Acceptor(db).accept(new_request(tenant_id, *messages))
     second = sorted(message.message_id for message in messages)[1]
-    for name in (*Relation, "blind_index"):
+    for name in (*Relation, *COPIES):
         walk = await begin_walk(db, tenant_id, name, KEY)
         at = Position(second, second)
         await advance_walk(db, walk, at, Counts(5, 2, 1), is_finished=name == "inbox_mail")
@@ -108,6 +109,8 @@ async def test_walks_are_listed_with_about_how_much_of_each_is_done(db: Database
         ("attachment", 0.0),
         ("inbox_mail", 1.0),
         ("dkim_key", 0.0),
+        ("suppression", 0.0),  # there is none
+        ("suppression_index", 0.0),
     }
     assert found[-1].relation == "inbox_mail"  # what is finished comes last
     assert {walk.tenant for walk in found} == {"acme"}

@@ -7,7 +7,7 @@ from email_gateway.store.connecting import BY_INDEX
 from email_gateway.store.deliveries import SQL
 
 ARGUMENTS = {
-    "claim": 7,
+    "claim": 8,
     "list_lanes": 1,
     "commit_phases": 6,
     "renew": 7,

@@ -6,7 +6,6 @@ validation, the sealing and the commit's share of one accepted message.
 
 import asyncio
 import logging
-from contextlib import suppress
 from functools import lru_cache
 
 import uuid_utils
@@ -21,7 +20,9 @@ from email_gateway.api.problems import problem_reply
 from email_gateway.api.routes import ROUTES
 from email_gateway.api.routing import Access, RouteTable
 from email_gateway.errors import CallerError, TryLater
+from email_gateway.limits.callers import CallerLimits
 from email_gateway.observe import bind, get_logger
+from email_gateway.store.quotas import Allowance
 
 log = get_logger(__name__)
 _LEVEL = logging.getLogger(__name__)
@@ -41,20 +42,22 @@ class Api:
         self._routes = RouteTable((*ROUTES, *NOT_OFFERED_ROUTES))
         self._keys = ApiKeys(context)
         self._budget = BodyBudget()
-        self._watch: asyncio.Task[None] | None = None
+        settings = context.settings
+        chosen = settings.key_rate, settings.key_burst, settings.tenant_daily_quota, settings.tenant_monthly_quota
+        self._callers = CallerLimits(context.db, context.limits.link, Allowance(*chosen))
+        self._watches: tuple[asyncio.Task[None], ...] = ()
 
     async def start(self) -> None:
-        """Begin to watch for API keys that change elsewhere; without it a change takes five seconds to show."""
-        if self._watch is None:
-            self._watch = asyncio.create_task(self._keys.watch())
+        """Begin to watch for API keys and limits that change elsewhere; without it a change takes seconds to show."""
+        if not self._watches:
+            self._watches = tuple(asyncio.create_task(each.watch()) for each in (self._keys, self._callers))
 
     async def stop(self) -> None:
         """End what `start` began."""
-        if self._watch is not None:
-            self._watch.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._watch
-            self._watch = None
+        for watch in self._watches:
+            watch.cancel()
+        await asyncio.gather(*self._watches, return_exceptions=True)
+        self._watches = ()
         self._context.preparer.close()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -82,6 +85,7 @@ class Api:
             (b"content-length", b"%d" % len(reply.body)),
             (b"x-request-id", call.request_id.encode()),
             *_ALWAYS,
+            *(call.standing.headers if call.standing else ()),
             *reply.headers,
             *_trace(call),
         ]
@@ -102,6 +106,8 @@ class Api:
             elif route.access is not Access.PUBLIC:
                 call.account = await self._keys.authenticate(call)
                 check_account(call, context, full_access=route.access is Access.FULL)
+                call.standing = await self._callers.stand(call.account.tenant_id, call.account.api_key_id)
+                call.standing.require()
                 context = self._for_tenant(call.tenant_id)
             return await route.handler(context, call)
         except ClientGone:

@@ -11,6 +11,7 @@ from uuid import UUID
 
 from email_gateway.api.bodies import HAS_MEMORY_FILES, LARGE_BODY_BYTES, BodyBudget, LargeBody
 from email_gateway.errors import Fault, InvalidRequest, NotFound, TooLarge
+from email_gateway.limits.callers import CallerStanding
 from email_gateway.store.accounts import Account
 from email_gateway.store.pages import Page
 
@@ -62,8 +63,8 @@ class Reply:
 class Call:
     """A request on its way through a handler.
 
-    `account` is whom its API key speaks for; `actor` is what the audit calls an operator's key. `weighs_on` is the
-    tenant whose share of memory it takes, where no account says so.
+    `account` is whom its API key speaks for, and `standing` how that key and its tenant stand; `actor` is what the
+    audit calls an operator's key. `weighs_on` is the tenant whose share of memory it takes, where no account says so.
     """
 
     scope: Scope
@@ -76,6 +77,7 @@ class Call:
     account: Account | None = None
     actor: str = "nobody"
     weighs_on: UUID | None = None
+    standing: CallerStanding | None = None
     held: int = 0
     large_body: LargeBody | None = None
 
@@ -182,6 +184,11 @@ def parse_id(text: str, what: str) -> UUID:
     if not _UUID.fullmatch(text):
         raise NotFound(f"no such {what}")
     return UUID(text)
+
+
+def find_uuid(text: str) -> UUID | None:
+    """Return the id that a text is, or None."""
+    return UUID(text) if _UUID.fullmatch(text) else None
 
 
 def parse_cursor(text: str, name: str) -> UUID:

@@ -3,7 +3,7 @@
 import re
 from binascii import Error as Base64Error
 from binascii import a2b_base64
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TypeVar
@@ -35,7 +35,7 @@ from email_gateway.mail.headers import (
     parse_subject,
     safe_filename,
 )
-from email_gateway.mail.search_terms import canonical_external_id, search_terms
+from email_gateway.mail.search_terms import canonical_envelope, canonical_external_id, search_terms
 from email_gateway.mail.send_times import parse_send_time
 from email_gateway.mail.tax_ids import TaxId, parse_tax_id
 from email_gateway.store.accepting import NOTHING, PIECE_BYTES, NewAttachment, NewMessage
@@ -151,6 +151,8 @@ def seal(checked: Draft, keys: TenantKeys) -> NewMessage:
     tax_id = checked.tax_id
     summary = msgspec.structs.replace(content, html=None, text=None) if len(packed) > SUMMARISED_BYTES else None
     sealed_content, rest = _split(keys.seal("message.content", message_id, packed))
+    recipients = canonical_envelope(content)
+    blind = keys.blind_each(search_terms(content, tax_id, recipients))
     return NewMessage(
         message_id=message_id,
         sealed_content=sealed_content,
@@ -165,10 +167,22 @@ def seal(checked: Draft, keys: TenantKeys) -> NewMessage:
         dead_at_expiry=checked.dead_at_expiry,
         tags=checked.tags,
         attachments=tuple(_seal_attachment(attachment, keys) for attachment in checked.attachments),
-        blind=keys.blind_each(search_terms(content, tax_id)),
+        blind=blind,
+        recipients=_find_known(recipients, blind[:: len(keys.index_keys)]),
         priority=checked.priority,
         scheduled_at=checked.scheduled_at,
     )
+
+
+def _find_known(
+    recipients: Sequence[bytes], searched: Sequence[tuple[bytes, str, bytes]]
+) -> tuple[tuple[bytes, bytes], ...]:
+    """Return (index key id, blind value) of each recipient, from what is searched: there the addresses come first."""
+    known = {
+        address: (key_id, value)
+        for address, (key_id, _, value) in zip(dict.fromkeys(recipients), searched, strict=False)
+    }
+    return tuple(known[address] for address in recipients)
 
 
 def _seal_attachment(attachment: Attachment, keys: TenantKeys) -> NewAttachment:

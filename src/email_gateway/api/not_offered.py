@@ -31,9 +31,7 @@ NOT_OFFERED = (
 )
 # Remove a line with what routes it; what stays of it (`/v1/domains/claim`) moves up.
 BEING_BUILT = (
-    "/v1/suppressions",
     "/v1/templates",
-    "/v1/usage",
     "/v1/webhooks",
 )
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")

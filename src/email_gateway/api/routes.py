@@ -16,8 +16,10 @@ from email_gateway.api import (
     scheduling,
     secrets,
     sending,
+    suppressions,
     tenants,
     traces,
+    usage,
 )
 from email_gateway.api.calls import Call, Reply
 from email_gateway.api.context import ApiContext
@@ -26,6 +28,8 @@ from email_gateway.api.openapi import build_document
 from email_gateway.api.parameters import ID, LIMIT, PAGE
 from email_gateway.api.routing import Access, Query, Route
 from email_gateway.api.schemas import (
+    AddSuppression,
+    AddSuppressions,
     BatchAccepted,
     EmailBatch,
     EmailId,
@@ -35,10 +39,18 @@ from email_gateway.api.schemas import (
     EventList,
     Live,
     Ready,
+    RemoveSuppressions,
     SearchEmails,
     SendEmail,
     Status,
+    SuppressionId,
+    SuppressionIds,
+    SuppressionList,
+    SuppressionRemoved,
+    SuppressionsRemoved,
+    SuppressionView,
     UpdateEmail,
+    Usage,
 )
 
 
@@ -229,6 +241,64 @@ API_KEYS = (
         api_keys.ApiKeyDeleted,
     ),
 )
+_ORIGIN = Query("origin", "Of this origin only.", {"type": "string", "enum": [*suppressions.ORIGINS]})
+SUPPRESSIONS = (
+    Route(
+        "POST",
+        "/v1/suppressions",
+        suppressions.add_suppression,
+        Access.FULL,
+        "Suppress an address",
+        SuppressionId,
+        201,
+        AddSuppression,
+    ),
+    Route(
+        "GET",
+        "/v1/suppressions",
+        suppressions.list_suppressions,
+        Access.FULL,
+        "List suppressed addresses",
+        SuppressionList,
+        parameters=(*PAGE, _ORIGIN),
+    ),
+    Route(
+        "POST",
+        "/v1/suppressions/batch/add",
+        suppressions.add_suppressions,
+        Access.FULL,
+        "Suppress up to 100 addresses",
+        SuppressionIds,
+        201,
+        AddSuppressions,
+    ),
+    Route(
+        "POST",
+        "/v1/suppressions/batch/remove",
+        suppressions.remove_suppressions,
+        Access.FULL,
+        "End up to 100 suppressions",
+        SuppressionsRemoved,
+        body=RemoveSuppressions,
+    ),
+    Route(
+        "GET",
+        "/v1/suppressions/{suppression}",
+        suppressions.get_suppression,
+        Access.FULL,
+        "Read a suppression, by id or address",
+        SuppressionView,
+    ),
+    Route(
+        "DELETE",
+        "/v1/suppressions/{suppression}",
+        suppressions.remove_suppression,
+        Access.FULL,
+        "End a suppression, by id or address",
+        SuppressionRemoved,
+    ),
+)
+USAGE = (Route("GET", "/v1/usage", usage.get_usage, Access.FULL, "Read what is used of the quotas", Usage),)
 HEALTH = (
     Route("GET", "/v1/health/livez", health.get_livez, Access.PUBLIC, "Is the process alive", Live),
     Route("GET", "/v1/health/readyz", health.get_readyz, Access.PUBLIC, "Can mail be accepted", Ready),
@@ -460,4 +530,16 @@ TENANTS = (
         tenants.TenantKeyView,
     ),
 )
-ROUTES = (*EMAILS, *DOMAINS, *API_KEYS, *HEALTH, *SECRETS, *KEYS, *QUEUE, *DEAD_LETTERS, *TENANTS)
+ROUTES = (
+    *EMAILS,
+    *DOMAINS,
+    *API_KEYS,
+    *SUPPRESSIONS,
+    *USAGE,
+    *HEALTH,
+    *SECRETS,
+    *KEYS,
+    *QUEUE,
+    *DEAD_LETTERS,
+    *TENANTS,
+)

@@ -10,6 +10,7 @@ from msgspec import Meta
 MAX_RECIPIENTS = 50
 MAX_TAGS = 75
 MAX_BATCH = 1000
+MAX_SUPPRESSIONS = 100
 MAX_ATTACHMENTS = 100
 MAX_HEADERS = 100
 MIN_LIFETIME_SECONDS = 60
@@ -249,6 +250,122 @@ class EventList(msgspec.Struct, frozen=True):
     data: list[EventView]
     has_more: bool = False
     object: Literal["list"] = "list"
+
+
+Origin = Literal["bounce", "complaint", "manual"]
+SuppressionReason = Literal["bounce", "complaint", "manual", "unsubscribe"]
+SuppressedAddress = Annotated[str, Meta(description="The address alone, `user@example.com`, in any case.")]
+
+
+class AddSuppression(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """An address that is to get no more mail."""
+
+    email: SuppressedAddress
+    reason: Annotated[SuppressionReason | None, Meta(description="`manual` when left out.")] = None
+    source_id: Annotated[UUID | None, Meta(description="The message that it came from.")] = None
+    note: (
+        Annotated[str, Meta(description="Where it came from, for people; kept under seal.", max_length=200)] | None
+    ) = None
+    expires_at: Annotated[datetime, Meta(description="Until when; it never ends when left out.", tz=True)] | None = None
+
+
+class AddSuppressions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Addresses to suppress by hand, all or none."""
+
+    emails: Annotated[list[str], Meta(min_length=1, max_length=MAX_SUPPRESSIONS)]
+
+
+class RemoveSuppressions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Suppressions to end: `emails` or `ids`, not both."""
+
+    emails: Annotated[list[str], Meta(min_length=1, max_length=MAX_SUPPRESSIONS)] | None = None
+    ids: Annotated[list[str], Meta(min_length=1, max_length=MAX_SUPPRESSIONS)] | None = None
+
+
+class SuppressionId(msgspec.Struct, frozen=True):
+    """The id of a suppression, new or not."""
+
+    id: str
+    object: Literal["suppression"] = "suppression"
+
+
+class SuppressionIds(msgspec.Struct, frozen=True):
+    """The suppressions of a batch; of an address that was given twice, one."""
+
+    data: list[SuppressionId]
+
+
+class SuppressionRemoved(msgspec.Struct, frozen=True):
+    """A suppression that has ended."""
+
+    id: str
+    deleted: bool = True
+    object: Literal["suppression"] = "suppression"
+
+
+class SuppressionsRemoved(msgspec.Struct, frozen=True):
+    """The suppressions of a batch that have ended: those that there were."""
+
+    data: list[SuppressionRemoved]
+
+
+class SuppressionItem(msgspec.Struct, frozen=True, kw_only=True):
+    """An address that gets no mail."""
+
+    id: str
+    email: str
+    origin: Annotated[Origin, Meta(description="`reason` in three words: unsubscribed is `manual`.")]
+    reason: SuppressionReason
+    source_id: str | None
+    note: str | None
+    created_at: datetime
+    expires_at: datetime | None
+
+
+class SuppressionView(SuppressionItem, frozen=True, kw_only=True):
+    """One of them by itself."""
+
+    object: Literal["suppression"] = "suppression"
+
+
+class SuppressionList(msgspec.Struct, frozen=True):
+    """A page of suppressions, newest first."""
+
+    has_more: bool
+    data: list[SuppressionItem]
+    object: Literal["list"] = "list"
+
+
+class PeriodUse(msgspec.Struct, frozen=True):
+    """The recipients of a day or a month; `limit` is null where there is none. This gateway receives no mail."""
+
+    used: int
+    limit: int | None
+    sent: int
+    resets_at: datetime
+    received: int = 0
+
+
+class EmailsUse(msgspec.Struct, frozen=True):
+    """What was accepted, a unit for each recipient."""
+
+    daily: PeriodUse
+    monthly: PeriodUse
+
+
+class RateView(msgspec.Struct, frozen=True):
+    """How many requests an API key may make within `duration`, such as `1000ms`."""
+
+    limit: int
+    duration: str
+
+
+class Usage(msgspec.Struct, frozen=True):
+    """What the tenant has used of what it may; `rate_limit` is null where there is none."""
+
+    emails: EmailsUse
+    rate_limit: RateView | None
+    object: Literal["usage"] = "usage"
 
 
 class Live(msgspec.Struct, frozen=True):

@@ -10,7 +10,8 @@ from email_gateway.api.calls import MAX_BODY_BYTES, Call, Reply
 from email_gateway.api.context import ApiContext
 from email_gateway.api.correlation import find_traceparent
 from email_gateway.api.preparing import Order, prepare
-from email_gateway.errors import DomainNotVerified, InvalidRequest
+from email_gateway.errors import DomainNotVerified, InvalidRequest, RateLimited
+from email_gateway.limits.callers import CallerStanding
 from email_gateway.observe import ACCEPTED
 from email_gateway.store.accepting import Accepted, NewRequest
 from email_gateway.vault.tenant_keys import TenantKeys
@@ -65,7 +66,11 @@ async def _store(
 async def _commit(context: ApiContext, call: Call, request: NewRequest) -> Accepted:
     check_senders(call, [message.sender_domain for message in request.messages])
     await _require_verified(context, request)
-    accepted = await context.acceptor.accept(request)
+    assert call.standing is not None  # every route that needs an API key has one
+    if call.standing.has_quotas:
+        accepted = await _accept_within(call.standing, context, request)
+    else:
+        accepted = await context.acceptor.accept(request)
     if not accepted.is_replay:
         ACCEPTED.inc(len(request.messages))
     return accepted
@@ -77,6 +82,21 @@ async def _require_verified(context: ApiContext, request: NewRequest) -> None:
         for domain in {message.sender_domain for message in request.messages}:
             if not await context.verified_domains.get(request.tenant_id, domain):
                 raise DomainNotVerified
+
+
+async def _accept_within(standing: CallerStanding, context: ApiContext, request: NewRequest) -> Accepted:
+    """Store the request within its tenant's quotas. Raises as `Quotas.take` does, but not for one answered before."""
+    recipients = sum(len(message.domains) for message in request.messages)
+    try:
+        async with standing.taking(recipients) as taken:
+            accepted = await context.acceptor.accept(request)
+            if accepted.is_replay:
+                await taken.give_back()
+            return accepted
+    except RateLimited:
+        if (answer := await context.acceptor.find_answer(request)) is None:
+            raise
+        return answer
 
 
 def _idempotency_key(headers: dict[bytes, bytes]) -> bytes | None:

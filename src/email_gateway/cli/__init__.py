@@ -27,6 +27,8 @@ COMMANDS = {
     "login": ("email_gateway.cli.login", "Print a link that opens the dashboard once, within ten minutes, in a browser on the gateway's machine."),
     "domains": ("email_gateway.cli.domains", "Add the domains that tenants send from, verify them in the DNS, and give them new keys."),
     "tenants": ("email_gateway.cli.tenants", "Make, suspend and list tenants and their API keys."),
+    "limits": ("email_gateway.cli.limits", "Look at what a tenant may send and has sent, and change its limits."),
+    "suppressions": ("email_gateway.cli.suppressions", "Look at the addresses that a tenant sends no mail to, and change them."),
     "keys": ("email_gateway.cli.keys", "Look at the keys that mail is sealed with, and change them."),
     "secrets": ("email_gateway.cli.secrets", "Make, check, change and audit the gateway's secrets in AWS Secrets Manager."),
     "aws": ("email_gateway.cli.aws", "Prepare what runs in AWS."),

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import timedelta
 
 import msgspec
@@ -11,7 +12,7 @@ from email_gateway.delivery.dkim import Signer, sign
 from email_gateway.delivery.outgoing import LARGE_OCTETS, OutgoingMail, Reached, Transport
 from email_gateway.delivery.signing import SenderKeys
 from email_gateway.delivery.simulator import Simulator
-from email_gateway.errors import DatabaseUnavailable, KeyUnavailable, NotFound, Tampered
+from email_gateway.errors import DatabaseUnavailable, KeyUnavailable, NotFound, OperatorError, Tampered, TryLater
 from email_gateway.mail.compose import compose
 from email_gateway.mail.content import Attachment, Content
 from email_gateway.mail.deliveries import Claims, Outcome, Scope, Verdict
@@ -19,6 +20,8 @@ from email_gateway.mail.encoding import InvalidValue
 from email_gateway.observe import get_logger
 from email_gateway.store.database import Database
 from email_gateway.store.messages import get_sealed_content, list_sealed_attachments
+from email_gateway.store.suppressions import Reason
+from email_gateway.suppressions import Entry, Suppressions
 from email_gateway.vault.keyring import Keyring
 
 log = get_logger(__name__)
@@ -50,6 +53,7 @@ class Delivery:
         self._keyring = keyring
         self._db = db
         self._sender_keys = SenderKeys(db, keyring)
+        self._suppressions = Suppressions(db, keyring)
 
     async def attempt(self, claims: Claims, reached: Reached) -> list[Outcome]:
         """Try once to deliver one message to its claimed recipients; return an outcome for each.
@@ -57,8 +61,14 @@ class Delivery:
         Raises ClaimLost when `reached` does: then nothing was sent.
         """
         try:
-            mail = await self._prepare(claims)
-            return await (self._simulator if claims.is_simulated else self._transport).send(mail, reached)
+            mail, suppressed = await self._prepare(claims)
+            if mail is None:
+                return suppressed
+            if claims.is_simulated:
+                return suppressed + await self._simulator.send(mail, reached)
+            outcomes = await self._transport.send(mail, reached)
+            await self._suppress(mail, outcomes)
+            return suppressed + outcomes
         except Unreadable as unreadable:
             log.error("message_unreadable", message_id=str(claims.message_id), reason=unreadable.reason)
             return _settle(claims, Verdict.UNREADABLE, unreadable.reason)
@@ -67,10 +77,44 @@ class Delivery:
             log.warning("attempt_deferred", message_id=str(claims.message_id), error=error.code)
             return _settle(claims, Verdict.HELD, error.code)
 
-    async def _prepare(self, claims: Claims) -> OutgoingMail:
+    async def _suppress(self, mail: OutgoingMail, outcomes: Sequence[Outcome]) -> None:
+        """Suppress the addresses of which the server said that they are dead; what fails is left to the next bounce."""
+        dead = {outcome.claim.recipient for outcome in outcomes if outcome.is_hard}
+        if not dead:
+            return
+        claims = mail.claims
+        entries = [
+            Entry(address, Reason.BOUNCE, source_id=claims.message_id)
+            for claim, address in zip(claims.each, mail.recipients, strict=True)
+            if claim.recipient in dead
+        ]
+        try:
+            await self._suppressions.add(claims.tenant_id, entries)
+        except (TryLater, OperatorError) as error:
+            log.warning("not_suppressed", message_id=str(claims.message_id), error=error)
+
+    async def _prepare(self, claims: Claims) -> tuple[OutgoingMail | None, list[Outcome]]:
+        """Compose the mail for those who may get it, None for nobody, and settle the others."""
         try:
             content, attachments = await self._read(claims)
-            recipients = tuple(content.envelope[claim.recipient] for claim in claims.each)
+            recipients = [content.envelope[claim.recipient] for claim in claims.each]
+            # Once more after the accept, unless that was just now: an address may have been suppressed since.
+            reasons = (
+                [None] * len(recipients)
+                if claims.is_fresh
+                else await self._suppressions.find_reasons(claims.tenant_id, recipients)
+            )
+            suppressed = [
+                Outcome(claim, Verdict.SUPPRESSED, STAGE, reason)
+                for claim, reason in zip(claims.each, reasons, strict=True)
+                if reason is not None
+            ]
+            if len(suppressed) == len(claims):
+                return None, suppressed
+            if suppressed:
+                kept = [each for each, reason in enumerate(reasons) if reason is None]
+                claims = replace(claims, each=tuple(claims.each[each] for each in kept))
+                recipients = [recipients[each] for each in kept]
             signers = await self._sender_keys.list_signers(claims.tenant_id, content.sender.domain)
             raw = await _compose(content, attachments, claims, signers)
         except Tampered:
@@ -80,7 +124,7 @@ class Delivery:
         except (msgspec.MsgspecError, UnicodeError, IndexError, InvalidValue):
             # What they say quotes the content.
             raise Unreadable("malformed") from None
-        return OutgoingMail(claims, content.sender.email, recipients, raw)
+        return OutgoingMail(claims, content.sender.email, tuple(recipients), raw), suppressed
 
     async def _read(self, claims: Claims) -> tuple[Content, list[Attachment]]:
         sealed = claims.sealed

@@ -9,7 +9,7 @@ from email_gateway.delivery.replies import Ruling, Stage, explain, rule, rule_fa
 from email_gateway.delivery.reply_parser import Reply
 from email_gateway.delivery.smtp import Answers, ConversationFailed, OutOfStep, SmtpConnection
 from email_gateway.errors import ClaimLost, DatabaseUnavailable
-from email_gateway.mail.deliveries import Claim, Claims, Outcome, Phase
+from email_gateway.mail.deliveries import Claim, Claims, Hardness, Outcome, Phase
 
 # A message up to this size leaves with its dot in one write: the send buffer of an idle connection takes that
 # whole, so that nothing of it waits in this process.
@@ -211,4 +211,5 @@ class Conversation:
             enhanced=reply.enhanced if reply else None,
             reply=reply.text if reply else None,
             scope=ruling.scope,
+            is_hard=ruling.hardness is Hardness.HARD,
         )

@@ -127,11 +127,11 @@ EVENT_OF = {
     Verdict.DELIVERED: "delivered",
     Verdict.KEPT: "kept",
     Verdict.COMPLAINED: "complained",
-    Verdict.SUPPRESSED: "suppressed",
     Verdict.BOUNCED: "bounced",
     Verdict.DEFERRED: "deferred",
     Verdict.HELD: "held",
     Verdict.IN_DOUBT: "in_doubt",
+    Verdict.SUPPRESSED: "suppressed",
     Verdict.UNREADABLE: "dead",
 }
 
@@ -145,12 +145,12 @@ def next_state(claims: Claims, outcome: Outcome) -> State:
     match outcome.verdict:
         case Verdict.DELIVERED | Verdict.COMPLAINED:
             return State.DELIVERED
-        case Verdict.SUPPRESSED:
-            return State.SUPPRESSED
         case Verdict.KEPT:
             return State.KEPT
         case Verdict.BOUNCED:
             return State.BOUNCED
+        case Verdict.SUPPRESSED:
+            return State.SUPPRESSED
         case Verdict.UNREADABLE:
             return State.DEAD
         case Verdict.IN_DOUBT if claims.on_doubt == "hold":

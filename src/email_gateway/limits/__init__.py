@@ -1,24 +1,21 @@
-"""How often a client may fail: counted in Redis for the fleet, or in memory for this process."""
+"""What callers may do how often: counted in Redis for the fleet, or in memory for this process.
+
+Here: how often a client may fail. `callers` is what an API key and its tenant may do.
+"""
 
 import ipaddress
 import time
 from math import ceil
-from typing import Any
 
 from limits import RateLimitItem, RateLimitItemPerMinute
-from limits.aio.storage import RedisStorage
 from limits.aio.strategies import MovingWindowRateLimiter
-from redis.exceptions import RedisError
 
 from email_gateway.limits.failures import RecentFailures
+from email_gateway.limits.link import RedisLink
 
 MAX_FAILURES = 10  # a minute
 ADMIN_FAILURES = RateLimitItemPerMinute(MAX_FAILURES, namespace="admin-failures")
 KEY_FAILURES = RateLimitItemPerMinute(MAX_FAILURES, namespace="key-failures")
-KEY_PREFIX = "email-gateway"
-REDIS_TIMEOUT_SECONDS = 0.5
-# While Redis is away every request would wait for its timeout; so it is asked again only this often.
-REDIS_RETRY_SECONDS = 5.0
 
 
 class Limits:
@@ -31,19 +28,8 @@ class Limits:
         self._memory = {
             item.namespace: RecentFailures(item.amount, item.get_expiry()) for item in (ADMIN_FAILURES, KEY_FAILURES)
         }
-        self._shared: MovingWindowRateLimiter | None = None
-        self._redis: RedisStorage | None = None
-        self._redis_asked_again_at = 0.0
-        if redis_url is not None:
-            self._redis = RedisStorage(
-                f"async+{redis_url}",
-                wrap_exceptions=False,
-                implementation="redispy",
-                key_prefix=KEY_PREFIX,
-                socket_timeout=REDIS_TIMEOUT_SECONDS,
-                socket_connect_timeout=REDIS_TIMEOUT_SECONDS,
-            )
-            self._shared = MovingWindowRateLimiter(self._redis)
+        self.link = RedisLink(redis_url) if redis_url is not None else None
+        self._shared = MovingWindowRateLimiter(self.link.storage) if self.link else None
 
     async def admin_wait_seconds(self, client: str) -> int:
         """Return how long this client must wait before its admin key is looked at; 0 when it need not."""
@@ -63,41 +49,27 @@ class Limits:
 
     async def redis_health(self) -> str:
         """Return `ok`, `unavailable`, or `disabled` where no Redis is configured."""
-        if self._redis is None:
+        if self.link is None:
             return "disabled"
-        try:
-            return "ok" if await self._redis.check() else self._lose_redis()
-        except (RedisError, OSError):
-            return self._lose_redis()
+        return "ok" if await self.link.is_answering() else "unavailable"
 
     async def close(self) -> None:
         """Close the connections to Redis."""
-        if self._redis is not None:
-            bridge: Any = self._redis.bridge  # its type leaves out the connection
-            await bridge.get_connection().aclose()
+        if self.link is not None:
+            await self.link.close()
 
     async def _wait_seconds(self, item: RateLimitItem, who: str) -> int:
         # First what costs nothing: whoever fails thousands of times a second is not to weigh on Redis.
         if wait := self._memory[item.namespace].wait_seconds(who):
             return wait
-        if self._shared is not None and time.monotonic() >= self._redis_asked_again_at:
-            try:
-                return await _wait(self._shared, item, who)
-            except (RedisError, OSError):
-                self._lose_redis()
-        return 0
+        if self.link is None or (shared := self._shared) is None:
+            return 0
+        return await self.link.ask(lambda: _wait(shared, item, who)) or 0
 
     async def _hit(self, item: RateLimitItem, who: str) -> None:
         self._memory[item.namespace].add(who)
-        if self._shared is not None and time.monotonic() >= self._redis_asked_again_at:
-            try:
-                await self._shared.hit(item, who)
-            except (RedisError, OSError):
-                self._lose_redis()
-
-    def _lose_redis(self) -> str:
-        self._redis_asked_again_at = time.monotonic() + REDIS_RETRY_SECONDS
-        return "unavailable"
+        if self.link is not None and (shared := self._shared) is not None:
+            await self.link.ask(lambda: shared.hit(item, who))
 
 
 async def _wait(limiter: MovingWindowRateLimiter, item: RateLimitItem, who: str) -> int:

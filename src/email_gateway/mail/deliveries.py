@@ -40,11 +40,11 @@ class Verdict(StrEnum):
     DELIVERED = "delivered"  # the server took responsibility (RFC 5321 section 6.1)
     KEPT = "kept"  # nobody was asked: this gateway keeps mail instead of sending it
     COMPLAINED = "complained"  # taken, and then called unwanted
-    SUPPRESSED = "suppressed"  # nobody was asked: this address is not written to
     BOUNCED = "bounced"  # the server refused this recipient or this message for good
     DEFERRED = "deferred"  # try again later: the destination's trouble, or ours
     HELD = "held"  # the route, the destination or the sender must wait: this attempt does not count
     IN_DOUBT = "in_doubt"  # the dot was written and no reply came (RFC 1047)
+    SUPPRESSED = "suppressed"  # nobody was asked: the address is on the tenant's suppression list
     UNREADABLE = "unreadable"  # the sealed content does not open: an operator must look
 
 
@@ -109,7 +109,8 @@ class Claims:
 
     `sealed` is None for a large content, which is read when it is needed. `at_expiry` is what a
     delivery becomes that cannot be delivered before `expires_at`: dead, for an operator to see,
-    or expired when the caller chose the time. `is_expired` is the database's word on it. `lane` is
+    or expired when the caller chose the time. `is_expired` is the database's word on it, and
+    `is_fresh` on whether it was accepted just now. `lane` is
     the queue they were taken from. `created_at` of a scheduled message is when it was to leave.
     """
 
@@ -123,6 +124,7 @@ class Claims:
     each: tuple[Claim, ...]
     at_expiry: State = State.DEAD
     is_expired: bool = False
+    is_fresh: bool = False
     sender_domain: str = ""
     lane: str = COMMON_LANE
 
@@ -142,7 +144,7 @@ class Outcome:
     `stage` names the SMTP command that was answered (connect, ehlo, starttls, auth, mail, rcpt,
     data, dot). `reply` is the server's text: servers echo addresses, so it is kept sealed only
     and stays out of `repr`. `scope` is what the server spoke of. `wait` lets a held delivery stand
-    back for so long; without it, it keeps its place.
+    back for so long; without it, it keeps its place. `is_hard` is said of a dead address.
     """
 
     claim: Claim
@@ -154,6 +156,7 @@ class Outcome:
     reply: str | None = None
     scope: Scope = Scope.RECIPIENT
     wait: timedelta | None = None
+    is_hard: bool = False
 
     def __repr__(self) -> str:
         return f"Outcome({self.verdict}, stage={self.stage}, reason={self.reason}, code={self.code})"

@@ -48,6 +48,12 @@ UNWRITTEN = Gauge(
 HELD_LANES = Gauge(
     "email_gateway_held_lanes", "Routes, destinations and senders that wait, by route.", ["route"], registry=REGISTRY
 )
+LIMITS_ALONE = Gauge(
+    "email_gateway_limits_alone",
+    "1 while Redis is configured and does not answer: this process keeps to its share of each limit.",
+    registry=REGISTRY,
+)
+LIMITED = Counter("email_gateway_limited", "Requests refused with 429, by limit.", ["limit"], registry=REGISTRY)
 SECRET_REFRESHES = Counter(
     "email_gateway_secret_refresh",
     "Fetches of a secret: ok, absent (optional and not there), or the class of the failure.",

@@ -1,4 +1,4 @@
-"""Moving a tenant's blind index to a new key while mail arrives and is searched for.
+"""Moving a tenant's blind index, and what its suppressions are found by, to a new key while mail arrives.
 
 begin -> every process writes under both keys -> copy -> the counts agree -> switch: searches read
 the new one -> a day later, drop. Where a rotation stands is what the database says, so each call
@@ -6,16 +6,17 @@ goes on from there. Requests' idempotency keys are HMACs under the index key and
 the old key is kept until all that were stored under it alone have expired.
 """
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
 import msgspec
 
 from email_gateway.errors import Conflict
 from email_gateway.mail.content import Content
-from email_gateway.mail.search_terms import search_terms
+from email_gateway.mail.search_terms import address_term, canonical_envelope, search_terms
 from email_gateway.mail.tax_ids import unpack_tax_id
 from email_gateway.rekeying.followers import PATIENCE, wait_for_followers
 from email_gateway.rekeying.walking import Done, OldKeys, Pace, Progress, Steps, walk_on
@@ -32,12 +33,19 @@ from email_gateway.store.blind_index import (
 from email_gateway.store.data_keys import StoredIndexKey
 from email_gateway.store.database import Database, Queries
 from email_gateway.store.generations import Subject, bump_generation
-from email_gateway.store.key_walks import Position, Relation, SealedPage, begin_walk, count_rows, find_walk
+from email_gateway.store.key_walks import COPIES, Position, SealedPage, begin_walk, count_rows, find_walk
+from email_gateway.store.suppressions import (
+    IndexEntry,
+    add_suppression_indexes,
+    count_suppression_indexes,
+    delete_suppression_indexes,
+)
+from email_gateway.suppressions import FIELD as SUPPRESSION_ENTRY
+from email_gateway.suppressions import canonical_of
 from email_gateway.vault.data_keys import IndexKey
 from email_gateway.vault.key_making import add_incoming_index_key, hold_active, lock_roots
 from email_gateway.vault.keyring import Keyring
 
-WALK = "blind_index"
 KEPT_FOR = IDEMPOTENCY_WINDOW
 _CONTENT = msgspec.msgpack.Decoder(Content)
 
@@ -80,14 +88,17 @@ class IndexRotation:
         return InUse(keys["active"], keys.get("incoming") or keys.get("decrypt_only"))
 
     async def count_rows(self) -> int:
-        """Return about how many messages are yet to be copied."""
+        """Return about how many messages and suppressions are yet to be copied."""
         in_use = await self.in_use()
         if in_use.is_switched:
             return 0
-        walk = await find_walk(self.db, self.tenant_id, WALK)
-        is_begun = walk is not None and in_use.beside is not None and walk.key_id == in_use.beside.key_id
-        at = walk.at if walk is not None and is_begun else Position()
-        return await count_rows(self.db, Relation.MESSAGE, self.tenant_id, at)
+        rows = 0
+        for name, relation in COPIES.items():
+            walk = await find_walk(self.db, self.tenant_id, name)
+            is_begun = walk is not None and in_use.beside is not None and walk.key_id == in_use.beside.key_id
+            at = walk.at if walk is not None and is_begun else Position()
+            rows += await count_rows(self.db, relation, self.tenant_id, at)
+        return rows
 
     async def rotate(self) -> InUse:
         """Go on until searches read the new key on every process, from wherever the rotation stands.
@@ -144,21 +155,30 @@ class IndexRotation:
     async def _copy_what_is_missing(self) -> None:
         """Write the entries that the newer key lacks, until both keys have as many of every field."""
         newer, older = self._newer_and_older(await self.in_use())
-        walk = await find_walk(self.db, self.tenant_id, WALK)
-        is_walked = walk is not None and walk.key_id == newer and walk.finished_at is not None
-        if is_walked and await self._agree(self.db, newer, older):
+        walks = [await find_walk(self.db, self.tenant_id, name) for name in COPIES]
+        are_walked = all(walk and walk.key_id == newer and walk.finished_at is not None for walk in walks)
+        if are_walked and await self._agree(self.db, newer, older):
             return
         self.say("copying the entries to the new key")
-        key = next(key for key in (await self.keyring.tenant(self.tenant_id)).index_keys if key.key_id == newer)
-        old_keys = OldKeys(self.keyring, self.tenant_id)
-        steps = Steps(Relation.MESSAGE, lambda page: index_page(page, old_keys, key), self._write)
-        walk = await begin_walk(self.db, self.tenant_id, WALK, newer)
-        counts = await walk_on(self.db, walk, old_keys, steps, self.pace, self.progress)
+        unreadable = [await self._copy(copy, newer) for copy in COPYING]
         if not await self._agree(self.db, newer, older):
             raise Conflict(
-                f"the index has other numbers of entries under both keys, and {counts.unreadable} messages do not"
-                " open: nothing was switched or dropped. Restore those messages from a backup, then run this again"
+                f"the index has other numbers of entries under both keys, and {sum(unreadable)} messages or suppressions"
+                " do not open: nothing was switched or dropped. Restore those from a backup, then run this again"
             )
+
+    async def _copy(self, copy: "Copy", newer: bytes) -> int:
+        """Walk over what one index is made from; return how many rows did not open."""
+        key = next(key for key in (await self.keyring.tenant(self.tenant_id)).index_keys if key.key_id == newer)
+        old_keys = OldKeys(self.keyring, self.tenant_id)
+
+        async def write(transaction: Queries, entries: list[Any]) -> int:
+            return await copy.add(transaction, self.tenant_id, entries)
+
+        steps = Steps(COPIES[copy.walk], lambda page: copy.make(page, old_keys, key), write)
+        walk = await begin_walk(self.db, self.tenant_id, copy.walk, newer)
+        counts = await walk_on(self.db, walk, old_keys, steps, self.pace, self.progress)
+        return counts.unreadable
 
     async def _switch(self) -> None:
         async with self.db.transaction() as transaction:
@@ -193,6 +213,9 @@ class IndexRotation:
                 while batch := await delete_blind_indexes(self.db, self.tenant_id, key.key_id, field):
                     deleted += batch
                     await self.pace.keep(batch)
+            while batch := await delete_suppression_indexes(self.db, self.tenant_id, key.key_id):
+                deleted += batch
+                await self.pace.keep(batch)
         return deleted
 
     async def _require_agreement(self, transaction: Queries, in_use: InUse) -> None:
@@ -200,8 +223,9 @@ class IndexRotation:
             raise Conflict("the index has other numbers of entries under both keys: run this command again")
 
     async def _agree(self, db: Queries, newer: bytes, older: bytes) -> bool:
-        counts = await count_blind_indexes(db, self.tenant_id, newer, older)
-        return all(under_newer == under_older for under_newer, under_older in counts.values())
+        of_fields = await count_blind_indexes(db, self.tenant_id, newer, older)
+        of_suppressions = await count_suppression_indexes(db, self.tenant_id, newer, older)
+        return all(newer_count == older_count for newer_count, older_count in (*of_fields.values(), of_suppressions))
 
     def _newer_and_older(self, in_use: InUse) -> tuple[bytes, bytes]:
         if in_use.beside is None:
@@ -219,9 +243,6 @@ class IndexRotation:
                 f" drop it in {hours:.1f} hours"
             )
 
-    async def _write(self, transaction: Queries, entries: list[Entry]) -> int:
-        return await add_blind_indexes(transaction, self.tenant_id, entries)
-
     async def _audit(self, transaction: Queries, action: str, key_id: bytes) -> None:
         await add_audit(transaction, actor=self.actor, action=action, tenant_id=self.tenant_id, subject=key_id.hex())
 
@@ -237,6 +258,35 @@ def index_page(page: SealedPage, old_keys: OldKeys, key: IndexKey) -> Done[list[
         if content is None or (tax_id is None and sealed is not None):
             unreadable.append(message_id)
             continue
-        terms = search_terms(_CONTENT.decode(content), None if tax_id is None else unpack_tax_id(tax_id))
+        read = _CONTENT.decode(content)
+        terms = search_terms(read, None if tax_id is None else unpack_tax_id(tax_id), canonical_envelope(read))
         entries += [(message_id, key.key_id, field, key.blind(field, kind, form)) for field, kind, form in terms]
     return Done(entries, len(entries), tuple(unreadable))
+
+
+def suppression_page(page: SealedPage, old_keys: OldKeys, key: IndexKey) -> Done[list[IndexEntry]]:
+    """Open each suppression of a page and make its entry under an index key; in a thread."""
+    (sealed,) = page.values
+    opened = old_keys.open(SUPPRESSION_ENTRY, page.row_ids, sealed)
+    entries = [
+        (row_id, key.key_id, key.blind(*address_term(canonical_of(packed))))
+        for row_id, packed in zip(page.row_ids, opened, strict=True)
+        if packed is not None
+    ]
+    unreadable = tuple(row_id for row_id, packed in zip(page.row_ids, opened, strict=True) if packed is None)
+    return Done(entries, len(entries), unreadable)
+
+
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """One index, by its walk of `COPIES`: what makes its entries from a page, and what writes them."""
+
+    walk: str
+    make: Callable[[SealedPage, OldKeys, IndexKey], Done[Any]]
+    add: Callable[[Queries, UUID, list[Any]], Awaitable[int]]
+
+
+COPYING = (
+    Copy("blind_index", index_page, add_blind_indexes),
+    Copy("suppression_index", suppression_page, add_suppression_indexes),
+)

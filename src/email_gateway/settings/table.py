@@ -59,6 +59,10 @@ class Settings:
     max_doubts: int
     route_connections: int
     route_rate: int
+    key_rate: int
+    key_burst: int
+    tenant_daily_quota: int
+    tenant_monthly_quota: int
     field_key_age: timedelta
     database_iam_auth: bool
     metrics_emf: bool
@@ -173,6 +177,13 @@ SETTINGS = (
     Setting("REQUIRE_VERIFIED_DOMAINS", None,
             "Whether mail is accepted only from domains that the tenant has verified.",
             parse_switch, shown="true in production"),
+    Setting("KEY_RATE", "0", "The most requests a second with one API key; 0 is no limit.", parse_number(0, 1_000_000)),
+    Setting("KEY_BURST", "0", "How many of them may come at once, rounded up to whole seconds of KEY_RATE; 0 is one second's.",
+            parse_number(0, 100_000_000)),
+    Setting("TENANT_DAILY_QUOTA", "0", "The most recipients of one tenant in a day (UTC); 0 is no limit.",
+            parse_number(0, 999_999_999)),
+    Setting("TENANT_MONTHLY_QUOTA", "0", "The most recipients of one tenant in a month (UTC); 0 is no limit.",
+            parse_number(0, 999_999_999)),
     Setting("FIELD_KEY_DAYS", "365", "After how many days a tenant's values are sealed under a new key; 0 is never.",
             parse_days(0, 36_500)),
     Setting("LOG_FORMAT", None, "How log lines look: json, or console for people.",

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import repeat
 from uuid import UUID
 
 from email_gateway.errors import GatewayError, IdempotencyConflict, IdempotencyInFlight, LockTimeout
@@ -27,6 +28,7 @@ PIECE_BYTES = 256 * 1024
 # What follows the first piece stands in rows of this size, one a page, as far as a page goes (8 KiB and its headers).
 ROW_BYTES = 8000
 ROWS_IN_PIECE = PIECE_BYTES // ROW_BYTES
+UNKNOWN: tuple[None, None] = (None, None)  # a recipient of whom no suppression can be found
 PIECE_COLUMNS = ("tenant_id", "message_id", "row_id", "number", "piece")
 
 
@@ -48,7 +50,8 @@ class NewAttachment:
 class NewMessage:
     """A message ready to be written; everything personal in it is sealed or blind.
 
-    `domains` holds the destination domain of each envelope recipient, in order. A delivery still
+    `domains` holds the destination domain of each envelope recipient, in order; `recipients` holds what a
+    suppression of each is found by: (index key id, 16-byte value). A delivery still
     queued after `lifetime` becomes dead, or expired where `dead_at_expiry` is false. `blind` holds
     (index key id, field, 16-byte value), under each index key in use. `priority` is 0, 1 or 2: within
     a tenant the lower ones go first. `sealed_content` holds the first PIECE_BYTES, `rest` what follows;
@@ -68,6 +71,7 @@ class NewMessage:
     tags: tuple[tuple[str, str], ...] = ()
     attachments: tuple[NewAttachment, ...] = ()
     blind: tuple[tuple[bytes, str, bytes], ...] = ()
+    recipients: tuple[tuple[bytes, bytes], ...] = ()
     priority: int = 1
     sealed_summary: bytes | None = None
     rest: memoryview = NOTHING
@@ -184,6 +188,13 @@ class Acceptor:
                     if self._small.committed != others:
                         await asyncio.sleep(time.monotonic() - began)
 
+    async def find_answer(self, request: NewRequest) -> Accepted | None:
+        """Return what an earlier request with the same key and body was answered, or None."""
+        if not request.idempotency:
+            return None
+        answer = await self._answer_of_winner(request)
+        return answer if isinstance(answer, Accepted) else None
+
     async def _answer_of_winner(self, request: NewRequest) -> Accepted | Exception:
         try:
             key_hmacs = [key_hmac for key_hmac, _ in request.idempotency]
@@ -256,19 +267,19 @@ async def _add_all(transaction: Queries, requests: list[NewRequest]) -> None:
 
 
 def _message_columns(requests: list[NewRequest]) -> list[list[object]]:
-    """Return the 26 arrays of `add_messages`: of messages, of deliveries, of blind indexes; then what came later."""
+    """Return the 28 arrays of `add_messages`: of messages, of deliveries, of blind indexes; what came later is last."""
     messages = [(request.tenant_id, m) for request in requests for m in request.messages]
     deliveries = [
-        (tenant_id, m.message_id, recipient, domain, m.priority, m.lifetime, m.scheduled_at)
+        (tenant_id, m.message_id, recipient, domain, m.priority, m.lifetime, m.scheduled_at, *known_as)
         for tenant_id, m in messages
-        for recipient, domain in enumerate(m.domains)
+        for recipient, (domain, known_as) in enumerate(zip(m.domains, m.recipients or repeat(UNKNOWN), strict=False))
     ]
     indexes = [
         (tenant_id, m.message_id, field, index_key_id, value)
         for tenant_id, m in messages
         for index_key_id, field, value in m.blind
     ]
-    *of_deliveries, lifetimes, scheduled = _columns(deliveries, 7)
+    *of_deliveries, lifetimes, scheduled, index_key_ids, values = _columns(deliveries, 9)
     return [
         [tenant_id for tenant_id, _ in messages],
         [m.message_id for _, m in messages],
@@ -288,6 +299,8 @@ def _message_columns(requests: list[NewRequest]) -> list[list[object]]:
         [m.scheduled_at for _, m in messages],
         scheduled,
         [m.traceparent for _, m in messages],
+        index_key_ids,
+        values,
     ]
 
 

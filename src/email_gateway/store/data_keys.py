@@ -76,9 +76,9 @@ async def list_index_rotations(db: Queries) -> list[IndexRotationRow]:
     return [IndexRotationRow(*row) for row in await db.fetch(SQL.list_index_rotations)]
 
 
-async def lock_index_keys(transaction: Queries, tenant_id: UUID) -> None:
-    """Be the only one to change the tenant's index keys until the transaction ends."""
-    await transaction.execute(SQL.lock_index_keys, tenant_id)
+async def lock_index_keys(transaction: Queries, tenant_id: UUID) -> set[bytes]:
+    """Be the only one to change the tenant's index keys until the transaction ends; return the ids of those in use."""
+    return {row["key_id"] for row in await transaction.fetch(SQL.lock_index_keys, tenant_id)}
 
 
 async def switch_index_key(transaction: Queries, tenant_id: UUID) -> None:

@@ -15,6 +15,8 @@ SQL = load("deliveries")
 # A content up to this size comes with its claim; a larger one is read when its turn comes, so that
 # a batch of claims stays small whatever it claims.
 INLINE_CONTENT_BYTES = 64 * 1024
+# What was looked up when a message was accepted holds for so long.
+FRESH = timedelta(seconds=2)
 MAX_CRASHES = 4  # the first in a crowd, the others alone
 RESCUE_BATCH = 500
 EXPIRE_BATCH = 500
@@ -93,6 +95,7 @@ async def claim(db: Queries, turns: Turns, *, lease_for: timedelta) -> Taken:
         list(turns.senders),
         lease_for,
         INLINE_CONTENT_BYTES,
+        FRESH,
     )
     diverted = tuple(rows[0]["diverted"] or ())
     if rows[0]["message_id"] is None:
@@ -200,6 +203,7 @@ def _claims(rows: list[Record]) -> Claims:
         ),
         at_expiry=State.DEAD if first["dead_at_expiry"] else State.EXPIRED,
         is_expired=first["is_expired"],
+        is_fresh=first["is_fresh"],
         sender_domain=first["sender_domain"],
         lane=first["lane"],
     )

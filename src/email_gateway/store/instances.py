@@ -74,6 +74,12 @@ async def forget_instance(db: Queries, instance: UUID) -> None:
     await db.execute(SQL.forget_instance, instance)
 
 
+async def count_instances(db: Queries, process: str, seen_within: timedelta) -> int:
+    """Return how many processes of a kind (api, worker) were seen lately."""
+    row = await db.fetch_one(SQL.count_instances, process, seen_within)
+    return int(row["count"]) if row else 0
+
+
 async def list_instances(db: Queries, seen_within: timedelta) -> list[StoredInstance]:
     """Return the processes seen lately, api before worker."""
     found = []

@@ -26,6 +26,7 @@ class Relation(StrEnum):
     EVENT = "event"
     INBOX_MAIL = "inbox_mail"
     DKIM_KEY = "dkim_key"
+    SUPPRESSION = "suppression"
 
     @property
     def fields(self) -> tuple[str, ...]:
@@ -39,7 +40,10 @@ FIELDS = {
     Relation.EVENT: ("event.reply",),
     Relation.INBOX_MAIL: ("inbox.raw",),
     Relation.DKIM_KEY: ("domain.dkim_key",),
+    Relation.SUPPRESSION: ("suppression.entry",),
 }
+# The walks that copy an index to another key, and what each goes over.
+COPIES = {"blind_index": Relation.MESSAGE, "suppression_index": Relation.SUPPRESSION}
 
 
 class Position(NamedTuple):
@@ -136,8 +140,7 @@ async def list_walks(db: Queries, finished_within: timedelta, limit: int) -> lis
 
 
 async def _measure_share(db: Queries, name: str, tenant_id: UUID, at: UUID) -> float:
-    # What is no table of ours is the copy of an index, which goes over messages.
-    relation = Relation(name) if name in tuple(Relation) else Relation.MESSAGE
+    relation = COPIES.get(name) or Relation(name)
     row = await db.fetch_one(getattr(SQL, f"measure_{relation}"), tenant_id, at, MOST_MEASURED)
     assert row is not None  # it has no FROM
     behind, ahead = int(row["behind"]), int(row["ahead"])

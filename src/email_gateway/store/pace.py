@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from email_gateway.store.database import Queries
+from email_gateway.store.instances import count_instances
 from email_gateway.store.queries import load
 
 SQL = load("pace")
@@ -62,8 +63,7 @@ async def list_tempers(db: Queries, route: str) -> list[Temper]:
 
 async def count_workers(db: Queries) -> int:
     """Return how many workers live, this one among them, and at least 1."""
-    row = await db.fetch_one(SQL.count_workers, WORKER_LIVES_FOR)
-    return max(1, row["workers"] if row else 1)
+    return max(1, await count_instances(db, "worker", WORKER_LIVES_FOR))
 
 
 async def hold(db: Queries, route: str, lane: str, why: Why, *, probe_in: timedelta, is_probe: bool) -> None:

@@ -48,7 +48,7 @@ ORDER BY tenant.name, key.state
 
 -- name: lock_index_keys
 -- One change of a tenant's index keys at a time.
-SELECT key_id FROM crypto_key WHERE tenant_id = $1 AND purpose = 2 AND state <> 'destroyed' FOR UPDATE
+SELECT key_id FROM lock_index_keys($1) AS key_id
 
 -- name: defer_two_in_use
 -- For the length of the switch two keys stand beside an active one.

@@ -73,7 +73,8 @@ WITH RECURSIVE wanted AS (
 )
 SELECT claimed.tenant_id, claimed.message_id, recipient, domain, claim_token, attempts,
        greatest(message.created_at, claimed.scheduled_at) AS created_at, message.expires_at, message.on_doubt, message.attachment_count, message.dead_at_expiry,
-       message.expires_at <= now() AS is_expired, message.sender_domain, claimed.lane,
+       message.expires_at <= now() AS is_expired, message.created_at > now() - $8::interval AS is_fresh,
+       message.sender_domain, claimed.lane,
        CASE WHEN octet_length(message.sealed_content) <= $7 THEN message.sealed_content END AS sealed,
        moved.lanes AS diverted
 FROM (SELECT array_agg(DISTINCT lane) AS lanes FROM diverted) AS moved

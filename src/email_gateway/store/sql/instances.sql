@@ -16,6 +16,10 @@ ON CONFLICT (instance) DO UPDATE
 -- A process that ends in order need not be waited for.
 DELETE FROM crypto_instance WHERE instance = $1
 
+-- name: count_instances
+-- How many processes of a kind were seen lately.
+SELECT count(*) AS count FROM crypto_instance WHERE process = $1 AND seen_at > now() - $2::interval
+
 -- name: list_instances
 -- Which processes were seen lately, and what each holds.
 SELECT instance, process, host, pid, release, roots_held, active_root, secrets_generation, keys_generation,

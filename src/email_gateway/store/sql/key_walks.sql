@@ -50,6 +50,10 @@ SELECT count(*) AS count FROM inbox_mail WHERE tenant_id = $1 AND inbox_id > $2
 -- The same of the keys that sign for domains.
 SELECT count(*) AS count FROM dkim_key WHERE tenant_id = $1 AND domain_id >= $2
 
+-- name: count_suppression
+-- The same of suppressions.
+SELECT count(*) AS count FROM suppression WHERE tenant_id = $1 AND suppression_id > $2
+
 -- name: measure_message
 -- Where a walk stands among the tenant's rows: the first and the last, and how many are behind it and before
 -- it, of each at most so many, since what grows is not counted to its end. The order has the primary key
@@ -96,6 +100,15 @@ SELECT (SELECT domain_id FROM dkim_key WHERE tenant_id = $1 ORDER BY domain_id L
                              ORDER BY domain_id DESC LIMIT $3) AS counted) AS behind,
        (SELECT count(*) FROM (SELECT FROM dkim_key WHERE tenant_id = $1 AND domain_id > $2
                              ORDER BY domain_id LIMIT $3) AS counted) AS ahead
+
+-- name: measure_suppression
+-- The same of suppressions.
+SELECT (SELECT suppression_id FROM suppression WHERE tenant_id = $1 ORDER BY suppression_id LIMIT 1) AS first,
+       (SELECT suppression_id FROM suppression WHERE tenant_id = $1 ORDER BY suppression_id DESC LIMIT 1) AS last,
+       (SELECT count(*) FROM (SELECT FROM suppression WHERE tenant_id = $1 AND suppression_id <= $2
+                             ORDER BY suppression_id DESC LIMIT $3) AS counted) AS behind,
+       (SELECT count(*) FROM (SELECT FROM suppression WHERE tenant_id = $1 AND suppression_id > $2
+                             ORDER BY suppression_id LIMIT $3) AS counted) AS ahead
 
 -- name: page_message
 -- The next rows in the order of the primary key: at most so many, and none after that with which the
@@ -156,6 +169,16 @@ FROM (SELECT domain_id, dkim_key_id, xmin, sealed_private_key,
       WINDOW running AS (ORDER BY domain_id, dkim_key_id ROWS UNBOUNDED PRECEDING)
       ORDER BY domain_id, dkim_key_id LIMIT $4) AS page
 WHERE bytes - coalesce(octet_length(sealed_private_key), 0) < $5::bigint ORDER BY domain_id, dkim_key_id
+
+-- name: page_suppression
+-- The same of suppressions.
+SELECT suppression_id, suppression_id, xmin, sealed_entry
+FROM (SELECT suppression_id, xmin, sealed_entry, sum(octet_length(sealed_entry)) OVER running AS bytes
+      FROM suppression
+      WHERE tenant_id = $1 AND suppression_id >= $2 AND (suppression_id, suppression_id) > ($2::uuid, $3::uuid)
+      WINDOW running AS (ORDER BY suppression_id ROWS UNBOUNDED PRECEDING)
+      ORDER BY suppression_id LIMIT $4) AS page
+WHERE bytes - octet_length(sealed_entry) < $5::bigint ORDER BY suppression_id
 
 -- name: replace_message
 -- Put values in the place of those that were read. xmin is the transaction that wrote a row: one that
@@ -225,6 +248,18 @@ WITH replaced AS (
     FROM (SELECT unnest($2::uuid[]) AS parent_id, unnest($3::uuid[]) AS row_id, unnest($4::xid[]) AS version,
                  unnest($5::bytea[]) AS value) AS fresh
     WHERE tenant_id = $1 AND domain_id = parent_id AND dkim_key_id = row_id AND dkim_key.xmin = version
+      AND fresh.value IS NOT NULL
+    RETURNING 1
+)
+SELECT count(*) AS number FROM replaced
+
+-- name: replace_suppression
+-- The same of suppressions.
+WITH replaced AS (
+    UPDATE suppression SET sealed_entry = fresh.value
+    FROM (SELECT unnest($2::uuid[]) AS parent_id, unnest($3::uuid[]) AS row_id, unnest($4::xid[]) AS version,
+                 unnest($5::bytea[]) AS value) AS fresh
+    WHERE tenant_id = $1 AND suppression_id = parent_id AND suppression_id = row_id AND suppression.xmin = version
       AND fresh.value IS NOT NULL
     RETURNING 1
 )

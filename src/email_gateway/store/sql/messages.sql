@@ -28,6 +28,7 @@ DELETE FROM idempotency WHERE ctid = ANY (ARRAY(
 -- name: add_messages
 -- Everything a group of requests brings, in one statement: messages, deliveries, blind indexes,
 -- first events. Arrays instead of rows: one round trip and one plan whatever the size of the group.
+-- A delivery to a suppressed address is born in its final state, with the event that says why.
 WITH messages AS (
     INSERT INTO message (tenant_id, message_id, sealed_content, sealed_tax_id, sealed_summary, size, sender_domain,
                          delivery_count, attachment_count, on_doubt, expires_at, dead_at_expiry, traceparent)
@@ -47,13 +48,25 @@ WITH messages AS (
     SELECT tenant_id, message_id, field, index_key_id, value
     FROM unnest($17::uuid[], $18::uuid[], $19::text[], $20::bytea[], $21::bytea[])
          AS fresh (tenant_id, message_id, field, index_key_id, value)
+), recipients AS MATERIALIZED (
+    SELECT tenant_id, message_id, recipient, domain, priority, lifetime, scheduled_at,
+           suppressed_for(tenant_id, index_key_id, value) AS suppressed
+    FROM unnest($12::uuid[], $13::uuid[], $14::smallint[], $15::text[], $16::smallint[], $22::interval[],
+                $25::timestamptz[], $27::bytea[], $28::bytea[])
+         AS fresh (tenant_id, message_id, recipient, domain, priority, lifetime, scheduled_at, index_key_id, value)
+), suppressions AS (
+    INSERT INTO event (tenant_id, message_id, recipient, kind, reason)
+    SELECT tenant_id, message_id, recipient, 'suppressed', suppressed FROM recipients WHERE suppressed IS NOT NULL
 )
-INSERT INTO delivery (tenant_id, message_id, recipient, domain, priority, expires_at, next_attempt_at, scheduled_at, lane)
+INSERT INTO delivery (tenant_id, message_id, recipient, domain, priority, expires_at, scheduled_at, lane,
+                      state, next_attempt_at, finished_at, reason)
 SELECT tenant_id, message_id, recipient, domain, priority, greatest(scheduled_at, now()) + lifetime,
-       greatest(scheduled_at, now()), CASE WHEN scheduled_at > now() THEN scheduled_at END,
-       CASE WHEN domain = 'simulator.example' THEN 'simulator' ELSE '' END
-FROM unnest($12::uuid[], $13::uuid[], $14::smallint[], $15::text[], $16::smallint[], $22::interval[], $25::timestamptz[])
-     AS fresh (tenant_id, message_id, recipient, domain, priority, lifetime, scheduled_at)
+       CASE WHEN scheduled_at > now() THEN scheduled_at END,
+       CASE WHEN domain = 'simulator.example' THEN 'simulator' ELSE '' END,
+       CASE WHEN suppressed IS NULL THEN 'queued' ELSE 'suppressed' END,
+       CASE WHEN suppressed IS NULL THEN greatest(scheduled_at, now()) END,
+       CASE WHEN suppressed IS NOT NULL THEN now() END, suppressed
+FROM recipients
 
 -- name: add_tags
 -- Tags stand in clear, for filters and statistics; the documentation says so.

@@ -7,10 +7,6 @@ SELECT lane, state, held_by, stage, reason, code, enhanced, since, rate, probes,
 FROM pace WHERE route IN ($1, '*')
 ORDER BY held_by IS NOT DISTINCT FROM 'operator'
 
--- name: count_workers
--- The processes that share a rate where nothing else counts for all of them.
-SELECT count(*) AS workers FROM crypto_instance WHERE process = 'worker' AND seen_at > now() - $1::interval
-
 -- name: hold
 -- Let a lane wait, unless it is held already; what a probe heard counts always, but never against an operator.
 INSERT INTO pace (route, lane, state, held_by, stage, reason, code, enhanced, probe_at)

@@ -23,11 +23,15 @@ GROUP BY tenant.name HAVING sum(abs(running.amount - walked.amount)) > 0
 ORDER BY tenant.name
 
 -- name: fold_tallies
--- Fold differences into the running totals, in one order so that two workers meet without a deadlock; rows
--- that another one is folding are passed over.
+-- Fold differences into the running totals, and what was accepted into the use of its day, in one order so that two
+-- workers meet without a deadlock; rows that another one is folding are passed over.
 WITH taken AS (
     DELETE FROM tally WHERE ctid = ANY (ARRAY(SELECT ctid FROM tally LIMIT $1 FOR UPDATE SKIP LOCKED))
-    RETURNING tenant_id, state, amount
+    RETURNING tenant_id, state, amount, day
+), used AS (
+    INSERT INTO daily_use AS held (tenant_id, day, recipients)
+    SELECT tenant_id, day, sum(amount) FROM taken WHERE day IS NOT NULL GROUP BY tenant_id, day ORDER BY tenant_id, day
+    ON CONFLICT (tenant_id, day) DO UPDATE SET recipients = held.recipients + excluded.recipients
 )
 INSERT INTO running_total AS held (tenant_id, state, amount)
 SELECT tenant_id, state, sum(amount) FROM taken GROUP BY tenant_id, state ORDER BY tenant_id, state
