@@ -76,6 +76,8 @@ def test_programs_are_found_by_name_or_missed_with_their_package(monkeypatch: py
         "curl",
         "jq",
         "mmdebstrap",
+        "nodejs",
+        "npm",
         "opendkim",
         "pgbouncer",
         "postfix",

@@ -9,13 +9,12 @@ from msgspec import Meta
 from email_gateway.api.calls import Call, Reply, parse_id, parse_page
 from email_gateway.api.context import ApiContext
 from email_gateway.api.decoding import BodyDecoder, check_json
-from email_gateway.errors import Fault, InvalidRequest, Unauthorized
+from email_gateway.errors import Fault, InvalidRequest
 from email_gateway.mail.addresses import parse_domain
 from email_gateway.mail.encoding import UNSAFE_IN_NAMES, InvalidValue
 from email_gateway.store.accounts import (
     FULL_ACCESS,
     SENDING_ACCESS,
-    Account,
     ApiKey,
     create_api_key,
     list_live_api_keys,
@@ -99,7 +98,8 @@ async def create_key(context: ApiContext, call: Call) -> Reply:
     wanted = _CREATE.decode(body)
     check_name(wanted.name)
     permission = wanted.permission or FULL_ACCESS
-    maker = _maker(call)
+    maker = call.account
+    assert maker is not None  # the route takes an API key
     made = await create_api_key(
         context.db,
         maker.tenant_id,
@@ -155,12 +155,6 @@ def parse_sender_domain(text: str | None, scopes: tuple[str, ...]) -> str | None
     except InvalidValue:
         fault = Fault("/domain_id", "write the domain's name, such as acme.example")
         raise InvalidRequest("the key is not valid", (fault,)) from None
-
-
-def _maker(call: Call) -> Account:
-    if call.account is None:
-        raise Unauthorized("send an API key: Authorization: Bearer eg_...")
-    return call.account
 
 
 def _view(key: ApiKey) -> ApiKeyView:
