@@ -126,3 +126,71 @@ async def test_a_missing_body_of_a_large_message_is_the_sdks_own_error() -> None
 async def test_the_asynchronous_client_works_too() -> None:
     sent = await resend.Emails.send_async(PARAMS)
     assert (await resend.Emails.get_async(sent["id"]))["id"] == sent["id"]
+
+
+ORDER: resend.Templates.CreateParams = {
+    "name": "Order",
+    "from": "Acme <orders@acme.example>",
+    "subject": "Order {{{NUMBER}}}",
+    "html": "<p>Hello {{{NAME}}}, this is order {{{NUMBER}}}.",
+    "variables": [
+        {"key": "NAME", "type": "string", "fallback_value": "you"},
+        {"key": "NUMBER", "type": "number"},
+    ],
+}
+
+
+def by_template(name: str, **variables: str | int) -> Any:
+    """A message by a template, with a sender of its own."""
+    message = {"from": "a@acme.example", "to": "maria@example.net"}
+    return {**message, "template": {"id": name, "variables": variables}}
+
+
+async def test_a_template_is_made_changed_published_sent_copied_and_removed() -> None:
+    created = await asyncio.to_thread(resend.Templates.create, ORDER)
+    await asyncio.to_thread(resend.Templates.update, {"id": created["id"], "alias": "sdk-order"})
+    await asyncio.to_thread(resend.Templates.publish, created["id"])
+    read = await asyncio.to_thread(resend.Templates.get, "sdk-order")
+    assert (read["id"], read["status"], read["subject"]) == (created["id"], "published", ORDER["subject"])
+    assert read["variables"][0]["fallback_value"] == "you"
+    listed = await asyncio.to_thread(resend.Templates.list, {"limit": 100})
+    assert created["id"] in [one["id"] for one in listed["data"]]
+    message = by_template("sdk-order", NUMBER=5, NAME="<Ana>")
+    sent = await asyncio.to_thread(resend.Emails.send, message)
+    email = await asyncio.to_thread(resend.Emails.get, sent["id"])
+    assert (email["subject"], email["html"]) == ("Order 5", "<p>Hello &lt;Ana&gt;, this is order 5.")
+    batch = await asyncio.to_thread(resend.Batch.send, [message, PARAMS])
+    assert len(batch["data"]) == 2
+    copy = await asyncio.to_thread(resend.Templates.duplicate, created["id"])
+    for template_id in (copy["id"], created["id"]):
+        assert (await asyncio.to_thread(resend.Templates.remove, template_id))["deleted"] is True
+    with pytest.raises(ResendError) as gone:
+        await asyncio.to_thread(resend.Templates.get, created["id"])
+    assert (gone.value.code, gone.value.error_type) == (404, "not_found")
+
+
+async def test_a_missing_variable_is_the_sdks_own_error_and_is_named() -> None:
+    created = await asyncio.to_thread(resend.Templates.create, ORDER)
+    await asyncio.to_thread(resend.Templates.publish, created["id"])
+    with pytest.raises(ValidationError) as refused:
+        await asyncio.to_thread(resend.Emails.send, by_template(created["id"]))
+    assert "NUMBER" in str(refused.value)
+    wrong: Any = {**ORDER, "html": "{{{UNKNOWN}}}"}
+    with pytest.raises(ValidationError):
+        await asyncio.to_thread(resend.Templates.create, wrong)
+    nameless: Any = {"html": "x"}
+    with pytest.raises(MissingRequiredFieldsError):
+        await asyncio.to_thread(resend.Templates.create, nameless)
+
+
+async def test_the_asynchronous_client_works_with_templates_too() -> None:
+    created = await resend.Templates.create_async(ORDER)
+    template_id = created["id"]
+    await resend.Templates.update_async({"id": template_id, "name": "Renamed"})
+    await resend.Templates.publish_async(template_id)
+    assert (await resend.Templates.get_async(template_id))["name"] == "Renamed"
+    assert template_id in [one["id"] for one in (await resend.Templates.list_async())["data"]]
+    sent = await resend.Emails.send_async(by_template(template_id, NUMBER=6))
+    assert (await resend.Emails.get_async(sent["id"]))["subject"] == "Order 6"
+    copy = await resend.Templates.duplicate_async(template_id)
+    assert (await resend.Templates.remove_async(copy["id"]))["deleted"] is True

@@ -14,6 +14,7 @@ from email_gateway.store.accepting import PIECE_BYTES
 from email_gateway.store.database import Database
 from email_gateway.store.inbox import InboxMail, add_inbox_mail
 from email_gateway.store.key_walks import Counts, Position, Relation, SealedPage, begin_walk, find_walk
+from email_gateway.store.templates import Version, add_template
 from email_gateway.vault.data_keys import FieldKey
 from email_gateway.vault.keyring import Keyring
 from tests.rekeying.process import Process, attachment
@@ -29,6 +30,7 @@ VALUES = """
            whole_value(tenant_id, message_id, attachment_id, sealed_content) FROM attachment
     UNION ALL SELECT 'event.reply', event_id, sealed_reply FROM event WHERE sealed_reply IS NOT NULL
     UNION ALL SELECT 'inbox.raw', inbox_id, sealed_raw FROM inbox_mail
+    UNION ALL SELECT 'template.content', version_id, sealed_content FROM template_version
 """
 REPORTS_NOTHING: Callable[[Report], None] = lambda _: None  # noqa: E731
 
@@ -39,7 +41,7 @@ async def process(db: Database) -> Process:
 
 
 async def fill(process: Process, tenant_id: UUID, count: int) -> None:
-    """Messages with attachments, events and inbox mails, some of them without a tax id or a reply."""
+    """Messages with attachments, events and inbox mails, some of them without a tax id or a reply, and templates."""
     keys = await process.keyring.tenant(tenant_id)
     for number in range(count):
         changes = {} if number % 3 else {"recipient": None}
@@ -53,6 +55,9 @@ async def fill(process: Process, tenant_id: UUID, count: int) -> None:
         )  # fmt: skip
         sealed = keys.seal("inbox.raw", inbox_id, b"a whole mail")
         await add_inbox_mail(process.db, InboxMail(tenant_id, inbox_id, row["message_id"], (0,), sealed, 12))
+        version_id = uuid4()
+        version = Version(version_id, keys.seal("template.content", version_id, b"what it says"))
+        await add_template(process.db, tenant_id, uuid4(), "Order", None, version)
 
 
 async def open_all(db: Database, keyring: Keyring, tenant_id: UUID) -> dict[tuple[str, UUID], bytes]:

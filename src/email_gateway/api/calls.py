@@ -12,6 +12,7 @@ from uuid import UUID
 from email_gateway.api.bodies import HAS_MEMORY_FILES, LARGE_BODY_BYTES, BodyBudget, LargeBody
 from email_gateway.errors import Fault, InvalidRequest, NotFound, TooLarge
 from email_gateway.store.accounts import Account
+from email_gateway.store.messages import Page
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -168,6 +169,11 @@ def read_headers(scope: Scope) -> dict[bytes, bytes]:
     return headers
 
 
+def is_id(text: str) -> bool:
+    """Tell whether a text is one of our ids."""
+    return _UUID.fullmatch(text) is not None
+
+
 def parse_id(text: str, what: str) -> UUID:
     """Read an id of a path; raises NotFound, since what is not an id names nothing."""
     if not _UUID.fullmatch(text):
@@ -191,6 +197,20 @@ def parse_limit(text: str | None) -> int:
             "the page is not valid", (Fault("/limit", f"use a whole number between 1 and {MAX_PAGE}"),)
         )
     return int(text)
+
+
+def read_page(call: Call) -> Page:
+    """Read which part of a list is asked for."""
+    query = call.query()
+    after, before = (parse_cursor(query[name], name) if name in query else None for name in ("after", "before"))
+    return make_page(parse_limit(query.get("limit")), after, before)
+
+
+def make_page(limit: int, after: UUID | None, before: UUID | None) -> Page:
+    """Return a part of a list; raises InvalidRequest for two cursors."""
+    if after is not None and before is not None:
+        raise InvalidRequest("the page is not valid", (Fault("/before", "give after or before, not both"),))
+    return Page(limit, after, before)
 
 
 def parse_moment(text: str, name: str) -> datetime:

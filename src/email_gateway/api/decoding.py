@@ -40,7 +40,7 @@ WORDS = {
     "object": "an object",
 }
 # Fields of Resend's API that are known, and refused, because what they ask for would not happen.
-NOT_YET = frozenset({"scheduled_at", "template", "topic_id", "metadata"})
+NOT_YET = frozenset({"scheduled_at", "topic_id", "metadata"})
 ADVICE = {
     "path": "send the file itself in `content`: the gateway never fetches files",
     "on_doubt": 'use "resend" or "hold"',

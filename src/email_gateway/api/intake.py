@@ -3,15 +3,14 @@
 import re
 from binascii import Error as Base64Error
 from binascii import a2b_base64
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TypeVar
 from uuid import UUID
 
 import msgspec
 from uuid_utils.compat import uuid7
 
+from email_gateway.api.findings import Findings
 from email_gateway.api.schemas import (
     MAX_ATTACHMENTS,
     MAX_HEADERS,
@@ -23,7 +22,7 @@ from email_gateway.api.schemas import (
     SendEmail,
     Tag,
 )
-from email_gateway.errors import Fault, InvalidRequest
+from email_gateway.errors import InvalidRequest
 from email_gateway.mail.addresses import parse_address
 from email_gateway.mail.content import Address, Attachment, Content
 from email_gateway.mail.encoding import UNSAFE_IN_NAMES, InvalidValue
@@ -44,12 +43,12 @@ from email_gateway.vault.tenant_keys import TenantKeys
 DEFAULT_LIFETIME = timedelta(days=5)
 MAX_ENCODED_BYTES = 40 * 1024 * 1024  # bodies, and attachments as base64, as the SDKs' users know it
 MAX_EXTERNAL_ID_CHARACTERS = 256
+REQUIRED = "add this field: it is required"
 PRIORITIES = {"high": 0, "normal": 1, "low": 2}
 
 # A content larger than this has a summary for lists beside it: all of it but the bodies.
 SUMMARISED_BYTES = 64 * 1024
 
-T = TypeVar("T")
 _TAG = re.compile(r"[A-Za-z0-9_-]{1,256}")
 _PACK = msgspec.msgpack.Encoder().encode
 
@@ -68,30 +67,12 @@ class Draft:
     priority: int
 
 
-class Findings:
-    """The mistakes of one request; `at` is where its message stands in the body."""
-
-    def __init__(self, at: str = "") -> None:
-        self._at = at
-        self.faults: list[Fault] = []
-
-    def add(self, pointer: str, detail: str, *, is_missing: bool = False) -> None:
-        """Note a mistake."""
-        self.faults.append(Fault(self._at + pointer, detail, is_missing))
-
-    def read(self, pointer: str, parse: Callable[[], T]) -> T | None:
-        """Return what `parse` makes of a value, or note what it says against it."""
-        try:
-            return parse()
-        except InvalidValue as error:
-            self.add(pointer, str(error))
-            return None
-
-
 def draft(email: SendEmail, at: str = "") -> Draft:
     """Check a message; raises InvalidRequest with every mistake found."""
     findings = Findings(at)
-    sender = _read_field(email.sender, "/from", findings)
+    if email.sender is msgspec.UNSET:
+        findings.add("/from", REQUIRED, is_missing=True)
+    sender = _read_field(None if email.sender is msgspec.UNSET else email.sender, "/from", findings)
     if isinstance(email.sender, list) and len(email.sender) != 1:
         findings.add("/from", "give exactly one sender")
     to = _read_field(email.to, "/to", findings)
@@ -104,7 +85,8 @@ def draft(email: SendEmail, at: str = "") -> Draft:
         findings.add("/to", "give at least one recipient", is_missing=True)
     if len(to) + len(cc) + len(bcc) > MAX_RECIPIENTS:
         findings.add("/to", f"give at most {MAX_RECIPIENTS} recipients in to, cc and bcc together")
-    _check_texts(email, findings)
+    subject = _read_subject(email.subject, findings)
+    _check_bodies(email, findings)
     headers = _read_headers(email.headers or {}, findings)
     attachments = _read_attachments(email.attachments or [], findings)
     tags = _read_tags(email.tags or [], findings)
@@ -116,7 +98,7 @@ def draft(email: SendEmail, at: str = "") -> Draft:
     content = Content(
         sender=sender[0],
         envelope=envelope,
-        subject=email.subject,
+        subject=subject,
         to=to,
         cc=cc,
         bcc=bcc,
@@ -199,8 +181,14 @@ def _read_addresses(values: list[str], pointer: str, findings: Findings) -> tupl
     return tuple(address for address in read if address is not None)
 
 
-def _check_texts(email: SendEmail, findings: Findings) -> None:
-    findings.read("/subject", lambda: parse_subject(email.subject))
+def _read_subject(given: str | msgspec.UnsetType, findings: Findings) -> str:
+    if given is msgspec.UNSET:
+        findings.add("/subject", REQUIRED, is_missing=True)
+        return ""
+    return findings.read("/subject", lambda: parse_subject(given)) or ""
+
+
+def _check_bodies(email: SendEmail, findings: Findings) -> None:
     if email.html is None and email.text is None:
         findings.add("", "give html, text or both", is_missing=True)
     for pointer, text in (("/html", email.html), ("/text", email.text)):

@@ -4,11 +4,10 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
-from uuid import UUID
 
 import msgspec
 
-from email_gateway.api.calls import Call, Reply, parse_cursor, parse_id, parse_limit
+from email_gateway.api.calls import Call, Reply, make_page, parse_id, read_page
 from email_gateway.api.context import ApiContext
 from email_gateway.api.decoding import BodyDecoder, check_json
 from email_gateway.api.schemas import (
@@ -31,7 +30,6 @@ from email_gateway.mail.search_terms import canonical_external_id
 from email_gateway.mail.tax_ids import TaxId, parse_tax_id, unpack_tax_id
 from email_gateway.store.audit import add_audit
 from email_gateway.store.messages import (
-    Page,
     StoredDelivery,
     StoredEvent,
     StoredMessage,
@@ -75,10 +73,7 @@ async def get_email(context: ApiContext, call: Call) -> Reply:
 
 async def list_emails(context: ApiContext, call: Call) -> Reply:
     """Return a page of messages, newest first, without their bodies."""
-    query = call.query()
-    after, before = (parse_cursor(query[name], name) if name in query else None for name in ("after", "before"))
-    page = _page(parse_limit(query.get("limit")), after, before)
-    messages, has_more = await list_messages(context.db, call.tenant_id, page)
+    messages, has_more = await list_messages(context.db, call.tenant_id, read_page(call))
     return Reply(200, _ENCODE(EmailList(has_more, [_view(m, *await _open(context, m)) for m in messages])))
 
 
@@ -97,7 +92,7 @@ async def search_emails(context: ApiContext, call: Call) -> Reply:
     wanted = _SEARCH.decode(body)
     field, kind, canonical, is_hit = _criterion(wanted)
     keys = await context.keyring.tenant(call.tenant_id)
-    page = _page(wanted.limit, wanted.after, wanted.before)
+    page = make_page(wanted.limit, wanted.after, wanted.before)
     async with context.db.transaction() as transaction:
         await add_audit(
             transaction,
@@ -226,12 +221,6 @@ def _criterion(wanted: SearchEmails) -> tuple[str, int, bytes, Callable[[Content
         raise InvalidRequest("the search is not valid", (Fault(f"/{given[0]}", str(error)),)) from None
     external_id = canonical_external_id(wanted.external_id or "")
     return "external_id", 0, external_id.encode(), lambda content, _: content.external_id == external_id
-
-
-def _page(limit: int, after: UUID | None, before: UUID | None) -> Page:
-    if after is not None and before is not None:
-        raise InvalidRequest("the page is not valid", (Fault("/before", "give after or before, not both"),))
-    return Page(limit, after, before)
 
 
 def _key_id(call: Call) -> str:

@@ -2,7 +2,7 @@
 
 from functools import cache
 
-from email_gateway.api import dead_letters, health, keys, messages, queue, secrets, sending, traces
+from email_gateway.api import dead_letters, health, keys, messages, queue, secrets, sending, templates, traces
 from email_gateway.api.calls import DEFAULT_PAGE, MAX_PAGE, Call, Reply
 from email_gateway.api.context import ApiContext
 from email_gateway.api.openapi import build_document
@@ -18,6 +18,14 @@ from email_gateway.api.schemas import (
     Ready,
     SearchEmails,
     SendEmail,
+)
+from email_gateway.api.template_schemas import (
+    CreateTemplate,
+    TemplateDeleted,
+    TemplateId,
+    TemplateList,
+    TemplateView,
+    UpdateTemplate,
 )
 
 
@@ -99,6 +107,62 @@ EMAILS = (
         Access.FULL,
         "Read a message's history",
         EventList,
+    ),
+)
+TEMPLATES = (
+    Route(
+        "POST",
+        "/v1/templates",
+        templates.create_template,
+        Access.FULL,
+        "Make a template",
+        TemplateId,
+        201,
+        CreateTemplate,
+    ),
+    Route(
+        "GET",
+        "/v1/templates",
+        templates.list_templates,
+        Access.FULL,
+        "List templates",
+        TemplateList,
+        parameters=_PAGE,
+    ),
+    Route("GET", "/v1/templates/{template_id}", templates.get_template, Access.FULL, "Read a template", TemplateView),
+    Route(
+        "PATCH",
+        "/v1/templates/{template_id}",
+        templates.update_template,
+        Access.FULL,
+        "Change a template's draft",
+        TemplateId,
+        body=UpdateTemplate,
+    ),
+    Route(
+        "DELETE",
+        "/v1/templates/{template_id}",
+        templates.delete_template,
+        Access.FULL,
+        "Delete a template",
+        TemplateDeleted,
+    ),
+    Route(
+        "POST",
+        "/v1/templates/{template_id}/publish",
+        templates.publish_template,
+        Access.FULL,
+        "Send a template as it is now",
+        TemplateId,
+    ),
+    Route(
+        "POST",
+        "/v1/templates/{template_id}/duplicate",
+        templates.duplicate_template,
+        Access.FULL,
+        "Copy a template",
+        TemplateId,
+        201,
     ),
 )
 HEALTH = (
@@ -253,4 +317,4 @@ QUEUE = (
         traces.TraceView,
     ),
 )
-ROUTES = (*EMAILS, *HEALTH, *SECRETS, *KEYS, *QUEUE, *DEAD_LETTERS)
+ROUTES = (*EMAILS, *TEMPLATES, *HEALTH, *SECRETS, *KEYS, *QUEUE, *DEAD_LETTERS)

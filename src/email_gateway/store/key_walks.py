@@ -25,6 +25,7 @@ class Relation(StrEnum):
     ATTACHMENT = "attachment"
     EVENT = "event"
     INBOX_MAIL = "inbox_mail"
+    TEMPLATE_VERSION = "template_version"
 
     @property
     def fields(self) -> tuple[str, ...]:
@@ -37,11 +38,12 @@ FIELDS = {
     Relation.ATTACHMENT: ("attachment.content",),
     Relation.EVENT: ("event.reply",),
     Relation.INBOX_MAIL: ("inbox.raw",),
+    Relation.TEMPLATE_VERSION: ("template.content",),
 }
 
 
 class Position(NamedTuple):
-    """A row: the message it belongs to, or itself, and the id that its values are bound to."""
+    """A row: the message or template it belongs to, or itself, and the id that its values are bound to."""
 
     parent_id: UUID = START
     row_id: UUID = START

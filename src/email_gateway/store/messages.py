@@ -95,7 +95,7 @@ async def list_messages(db: Queries, tenant_id: UUID, page: Page) -> tuple[list[
         rows = await db.fetch(SQL.list_messages_before, tenant_id, page.before, page.limit + 1)
     else:
         rows = await db.fetch(SQL.list_messages_after, tenant_id, page.after, page.limit + 1)
-    kept, has_more = _cut(rows, page)
+    kept, has_more = cut_page(rows, page)
     return await _complete(db, tenant_id, kept), has_more
 
 
@@ -105,7 +105,7 @@ async def search_messages(
     """Return the messages whose `field` has this blind value; the caller opens and compares each."""
     sql = SQL.search_after if page.before is None else SQL.search_before
     cursor = page.after if page.before is None else page.before
-    rows, has_more = _cut(await db.fetch(sql, tenant_id, field, index_key_id, value, cursor, page.limit + 1), page)
+    rows, has_more = cut_page(await db.fetch(sql, tenant_id, field, index_key_id, value, cursor, page.limit + 1), page)
     ids = [row["message_id"] for row in rows]
     return await _complete(db, tenant_id, await db.fetch(SQL.find_messages, tenant_id, ids)), has_more
 
@@ -137,7 +137,7 @@ def shown_value(message_id: UUID, content: bytes | None, summary: bytes | None) 
     return "message.content", message_id, content
 
 
-def _cut(rows: list[Record], page: Page) -> tuple[list[Record], bool]:
+def cut_page(rows: list[Record], page: Page) -> tuple[list[Record], bool]:
     """Drop the row that only told whether there are more, and put the newest first."""
     kept = rows[: page.limit]
     return (kept[::-1] if page.before is not None else kept), len(rows) > page.limit

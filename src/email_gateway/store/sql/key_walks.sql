@@ -46,6 +46,10 @@ SELECT count(*) AS count FROM event WHERE tenant_id = $1 AND message_id >= $2
 -- The same of the development inbox.
 SELECT count(*) AS count FROM inbox_mail WHERE tenant_id = $1 AND inbox_id > $2
 
+-- name: count_template_version
+-- The same of templates.
+SELECT count(*) AS count FROM template_version WHERE tenant_id = $1 AND template_id >= $2
+
 -- name: measure_message
 -- Where a walk stands among the tenant's rows: the first and the last, and how many are behind it and before
 -- it, of each at most so many, since what grows is not counted to its end. The order has the primary key
@@ -83,6 +87,15 @@ SELECT (SELECT inbox_id FROM inbox_mail WHERE tenant_id = $1 ORDER BY inbox_id L
                              ORDER BY inbox_id DESC LIMIT $3) AS counted) AS behind,
        (SELECT count(*) FROM (SELECT FROM inbox_mail WHERE tenant_id = $1 AND inbox_id > $2
                              ORDER BY inbox_id LIMIT $3) AS counted) AS ahead
+
+-- name: measure_template_version
+-- The same of templates.
+SELECT (SELECT template_id FROM template_version WHERE tenant_id = $1 ORDER BY template_id LIMIT 1) AS first,
+       (SELECT template_id FROM template_version WHERE tenant_id = $1 ORDER BY template_id DESC LIMIT 1) AS last,
+       (SELECT count(*) FROM (SELECT FROM template_version WHERE tenant_id = $1 AND template_id <= $2
+                             ORDER BY template_id DESC LIMIT $3) AS counted) AS behind,
+       (SELECT count(*) FROM (SELECT FROM template_version WHERE tenant_id = $1 AND template_id > $2
+                             ORDER BY template_id LIMIT $3) AS counted) AS ahead
 
 -- name: page_message
 -- The next rows in the order of the primary key: at most so many, and none after that with which the
@@ -132,6 +145,16 @@ FROM (SELECT inbox_id, xmin, sealed_raw, sum(octet_length(sealed_raw)) OVER runn
       WINDOW running AS (ORDER BY inbox_id ROWS UNBOUNDED PRECEDING)
       ORDER BY inbox_id LIMIT $4) AS page
 WHERE bytes - octet_length(sealed_raw) < $5::bigint ORDER BY inbox_id
+
+-- name: page_template_version
+-- The same of templates, in the order of their ids.
+SELECT template_id, version_id, xmin, sealed_content
+FROM (SELECT template_id, version_id, xmin, sealed_content, sum(octet_length(sealed_content)) OVER running AS bytes
+      FROM template_version
+      WHERE tenant_id = $1 AND template_id >= $2 AND (template_id, version_id) > ($2::uuid, $3::uuid)
+      WINDOW running AS (ORDER BY template_id, version_id ROWS UNBOUNDED PRECEDING)
+      ORDER BY template_id, version_id LIMIT $4) AS page
+WHERE bytes - octet_length(sealed_content) < $5::bigint ORDER BY template_id, version_id
 
 -- name: replace_message
 -- Put values in the place of those that were read. xmin is the transaction that wrote a row: one that
@@ -187,6 +210,18 @@ WITH replaced AS (
     FROM (SELECT unnest($2::uuid[]) AS parent_id, unnest($3::uuid[]) AS row_id, unnest($4::xid[]) AS version,
                  unnest($5::bytea[]) AS value) AS fresh
     WHERE tenant_id = $1 AND inbox_id = parent_id AND inbox_id = row_id AND inbox_mail.xmin = version
+      AND fresh.value IS NOT NULL
+    RETURNING 1
+)
+SELECT count(*) AS number FROM replaced
+
+-- name: replace_template_version
+-- The same of templates.
+WITH replaced AS (
+    UPDATE template_version SET sealed_content = fresh.value
+    FROM (SELECT unnest($2::uuid[]) AS parent_id, unnest($3::uuid[]) AS row_id, unnest($4::xid[]) AS version,
+                 unnest($5::bytea[]) AS value) AS fresh
+    WHERE tenant_id = $1 AND template_id = parent_id AND version_id = row_id AND template_version.xmin = version
       AND fresh.value IS NOT NULL
     RETURNING 1
 )
