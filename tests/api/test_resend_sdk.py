@@ -194,3 +194,30 @@ async def test_the_asynchronous_client_works_with_templates_too() -> None:
     assert (await resend.Emails.get_async(sent["id"]))["subject"] == "Order 6"
     copy = await resend.Templates.duplicate_async(template_id)
     assert (await resend.Templates.remove_async(copy["id"]))["deleted"] is True
+
+
+async def test_a_webhook_is_made_read_changed_rotated_and_removed() -> None:
+    hook: resend.Webhooks.CreateParams = {"endpoint": "https://hooks.example.com/in", "events": ["email.delivered"]}
+    made = await asyncio.to_thread(resend.Webhooks.create, hook)
+    await asyncio.to_thread(resend.Webhooks.update, {"webhook_id": made["id"], "status": "disabled"})
+    read = await asyncio.to_thread(resend.Webhooks.get, made["id"])
+    assert (read["status"], read["signing_secret"]) == ("disabled", made["signing_secret"])
+    listed = await asyncio.to_thread(resend.Webhooks.list, {"limit": 100})
+    assert made["id"] in [one["id"] for one in listed["data"]]
+    rotated = await asyncio.to_thread(resend.Webhooks.rotate_signing_secret, made["id"])
+    assert rotated["signing_secret"].startswith("whsec_")
+    assert (await asyncio.to_thread(resend.Webhooks.remove, made["id"]))["deleted"] is True
+    with pytest.raises(ResendError) as gone:
+        await asyncio.to_thread(resend.Webhooks.get, made["id"])
+    assert gone.value.code == 404
+    with pytest.raises(ValidationError):
+        await asyncio.to_thread(resend.Webhooks.create, {**hook, "events": ["email.opened"]})
+
+
+async def test_the_asynchronous_client_works_with_webhooks_too() -> None:
+    hook: resend.Webhooks.CreateParams = {"endpoint": "https://hooks.example.com/in", "events": ["email.delivered"]}
+    webhook_id = (await resend.Webhooks.create_async(hook))["id"]
+    await resend.Webhooks.update_async({"webhook_id": webhook_id, "events": ["email.sent"]})
+    assert (await resend.Webhooks.get_async(webhook_id))["events"] == ["email.sent"]
+    assert webhook_id in [one["id"] for one in (await resend.Webhooks.list_async())["data"]]
+    assert (await resend.Webhooks.remove_async(webhook_id))["deleted"] is True

@@ -15,6 +15,7 @@ from email_gateway.store.database import Database
 from email_gateway.store.inbox import InboxMail, add_inbox_mail
 from email_gateway.store.key_walks import Counts, Position, Relation, SealedPage, begin_walk, find_walk
 from email_gateway.store.templates import Version, add_template
+from email_gateway.store.webhooks import SealedEndpoint, add_webhook, get_webhook, rotate_secret
 from email_gateway.vault.data_keys import FieldKey
 from email_gateway.vault.keyring import Keyring
 from tests.rekeying.process import Process, attachment
@@ -31,6 +32,9 @@ VALUES = """
     UNION ALL SELECT 'event.reply', event_id, sealed_reply FROM event WHERE sealed_reply IS NOT NULL
     UNION ALL SELECT 'inbox.raw', inbox_id, sealed_raw FROM inbox_mail
     UNION ALL SELECT 'template.content', version_id, sealed_content FROM template_version
+    UNION ALL SELECT 'webhook.endpoint', webhook_id, sealed_endpoint FROM webhook
+    UNION ALL SELECT 'webhook.secret', webhook_id, sealed_secret FROM webhook
+    UNION ALL SELECT 'webhook.old_secret', webhook_id, sealed_old_secret FROM webhook WHERE sealed_old_secret IS NOT NULL
 """
 REPORTS_NOTHING: Callable[[Report], None] = lambda _: None  # noqa: E731
 
@@ -41,7 +45,7 @@ async def process(db: Database) -> Process:
 
 
 async def fill(process: Process, tenant_id: UUID, count: int) -> None:
-    """Messages with attachments, events and inbox mails, some of them without a tax id or a reply, and templates."""
+    """Messages with attachments, events and inbox mails, some of them without a tax id or a reply, templates and webhooks."""
     keys = await process.keyring.tenant(tenant_id)
     for number in range(count):
         changes = {} if number % 3 else {"recipient": None}
@@ -58,6 +62,20 @@ async def fill(process: Process, tenant_id: UUID, count: int) -> None:
         version_id = uuid4()
         version = Version(version_id, keys.seal("template.content", version_id, b"what it says"))
         await add_template(process.db, tenant_id, uuid4(), "Order", None, version)
+    for number in range(2):
+        await add_hook(process, tenant_id, has_old_secret=number == 1)
+
+
+async def add_hook(process: Process, tenant_id: UUID, *, has_old_secret: bool) -> None:
+    keys = await process.keyring.tenant(tenant_id)
+    webhook_id = uuid4()
+    endpoint, secret, old = (
+        keys.seal(f"webhook.{name}", webhook_id, name.encode()) for name in ("endpoint", "secret", "old_secret")
+    )
+    place = SealedEndpoint("hooks.example.com", endpoint)
+    await add_webhook(process.db, tenant_id, webhook_id, place, secret, ["email.sent"], include_personal=False)
+    if has_old_secret:
+        await rotate_secret(process.db, await get_webhook(process.db, tenant_id, webhook_id), secret, old)
 
 
 async def open_all(db: Database, keyring: Keyring, tenant_id: UUID) -> dict[tuple[str, UUID], bytes]:
@@ -365,8 +383,8 @@ async def test_a_page_is_bounded_by_bytes_and_holds_one_row_at_least(
     monkeypatch.setattr(walking, "MAX_OCTETS", 1)
     reports: list[Report] = []
     await reseal(process, tenant_id, reports.append)
-    a_message_has = 2  # content and tax id; of what has one value only one is in a batch
-    assert max(report.counts.moved for report in reports) == a_message_has
+    a_webhook_has = 3  # endpoint, secret and old secret; a message has two, and of what has one value one is in a batch
+    assert max(report.counts.moved for report in reports) == a_webhook_has
     assert await key_ids(db) == {newest}
 
 

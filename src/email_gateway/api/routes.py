@@ -2,7 +2,7 @@
 
 from functools import cache
 
-from email_gateway.api import dead_letters, health, keys, messages, queue, secrets, sending, templates, traces
+from email_gateway.api import dead_letters, health, keys, messages, queue, secrets, sending, templates, traces, webhooks
 from email_gateway.api.calls import DEFAULT_PAGE, MAX_PAGE, Call, Reply
 from email_gateway.api.context import ApiContext
 from email_gateway.api.openapi import build_document
@@ -26,6 +26,15 @@ from email_gateway.api.template_schemas import (
     TemplateList,
     TemplateView,
     UpdateTemplate,
+)
+from email_gateway.api.webhook_schemas import (
+    CreateWebhook,
+    UpdateWebhook,
+    WebhookDeleted,
+    WebhookId,
+    WebhookList,
+    WebhookSecret,
+    WebhookView,
 )
 
 
@@ -163,6 +172,40 @@ TEMPLATES = (
         "Copy a template",
         TemplateId,
         201,
+    ),
+)
+WEBHOOKS = (
+    Route(
+        "POST",
+        "/v1/webhooks",
+        webhooks.create_webhook,
+        Access.FULL,
+        "Make a webhook",
+        WebhookSecret,
+        201,
+        CreateWebhook,
+    ),
+    Route("GET", "/v1/webhooks", webhooks.list_webhooks, Access.FULL, "List webhooks", WebhookList, parameters=_PAGE),
+    Route("GET", "/v1/webhooks/{webhook_id}", webhooks.get_webhook, Access.FULL, "Read a webhook", WebhookView),
+    Route(
+        "PATCH",
+        "/v1/webhooks/{webhook_id}",
+        webhooks.update_webhook,
+        Access.FULL,
+        "Change a webhook",
+        WebhookId,
+        body=UpdateWebhook,
+    ),
+    Route(
+        "DELETE", "/v1/webhooks/{webhook_id}", webhooks.delete_webhook, Access.FULL, "Delete a webhook", WebhookDeleted
+    ),
+    Route(
+        "POST",
+        "/v1/webhooks/{webhook_id}/signing-secret/rotate",
+        webhooks.rotate_webhook_secret,
+        Access.FULL,
+        "Give a webhook another secret",
+        WebhookSecret,
     ),
 )
 HEALTH = (
@@ -317,4 +360,4 @@ QUEUE = (
         traces.TraceView,
     ),
 )
-ROUTES = (*EMAILS, *TEMPLATES, *HEALTH, *SECRETS, *KEYS, *QUEUE, *DEAD_LETTERS)
+ROUTES = (*EMAILS, *TEMPLATES, *WEBHOOKS, *HEALTH, *SECRETS, *KEYS, *QUEUE, *DEAD_LETTERS)

@@ -26,6 +26,7 @@ class Relation(StrEnum):
     EVENT = "event"
     INBOX_MAIL = "inbox_mail"
     TEMPLATE_VERSION = "template_version"
+    WEBHOOK = "webhook"
 
     @property
     def fields(self) -> tuple[str, ...]:
@@ -39,6 +40,7 @@ FIELDS = {
     Relation.EVENT: ("event.reply",),
     Relation.INBOX_MAIL: ("inbox.raw",),
     Relation.TEMPLATE_VERSION: ("template.content",),
+    Relation.WEBHOOK: ("webhook.endpoint", "webhook.secret", "webhook.old_secret"),
 }
 
 

@@ -50,6 +50,10 @@ SELECT count(*) AS count FROM inbox_mail WHERE tenant_id = $1 AND inbox_id > $2
 -- The same of templates.
 SELECT count(*) AS count FROM template_version WHERE tenant_id = $1 AND template_id >= $2
 
+-- name: count_webhook
+-- The same of webhooks.
+SELECT count(*) AS count FROM webhook WHERE tenant_id = $1 AND webhook_id > $2
+
 -- name: measure_message
 -- Where a walk stands among the tenant's rows: the first and the last, and how many are behind it and before
 -- it, of each at most so many, since what grows is not counted to its end. The order has the primary key
@@ -96,6 +100,13 @@ SELECT (SELECT template_id FROM template_version WHERE tenant_id = $1 ORDER BY t
                              ORDER BY template_id DESC LIMIT $3) AS counted) AS behind,
        (SELECT count(*) FROM (SELECT FROM template_version WHERE tenant_id = $1 AND template_id > $2
                              ORDER BY template_id LIMIT $3) AS counted) AS ahead
+
+-- name: measure_webhook
+-- The same of webhooks, of which there are few.
+SELECT (SELECT webhook_id FROM webhook WHERE tenant_id = $1 ORDER BY webhook_id LIMIT 1) AS first,
+       (SELECT webhook_id FROM webhook WHERE tenant_id = $1 ORDER BY webhook_id DESC LIMIT 1) AS last,
+       (SELECT count(*) FROM (SELECT FROM webhook WHERE tenant_id = $1 AND webhook_id <= $2 LIMIT $3) AS counted) AS behind,
+       (SELECT count(*) FROM (SELECT FROM webhook WHERE tenant_id = $1 AND webhook_id > $2 LIMIT $3) AS counted) AS ahead
 
 -- name: page_message
 -- The next rows in the order of the primary key: at most so many, and none after that with which the
@@ -155,6 +166,18 @@ FROM (SELECT template_id, version_id, xmin, sealed_content, sum(octet_length(sea
       WINDOW running AS (ORDER BY template_id, version_id ROWS UNBOUNDED PRECEDING)
       ORDER BY template_id, version_id LIMIT $4) AS page
 WHERE bytes - octet_length(sealed_content) < $5::bigint ORDER BY template_id, version_id
+
+-- name: page_webhook
+-- The same of webhooks, which are short and few.
+SELECT webhook_id, webhook_id, xmin, sealed_endpoint, sealed_secret, sealed_old_secret
+FROM (SELECT webhook_id, xmin, sealed_endpoint, sealed_secret, sealed_old_secret, bytes, sum(bytes) OVER running AS until
+      FROM (SELECT webhook_id, xmin, sealed_endpoint, sealed_secret, sealed_old_secret,
+                   octet_length(sealed_endpoint) + octet_length(sealed_secret) AS bytes
+            FROM webhook
+            WHERE tenant_id = $1 AND webhook_id >= $2 AND (webhook_id, webhook_id) > ($2::uuid, $3::uuid)) AS next
+      WINDOW running AS (ORDER BY webhook_id ROWS UNBOUNDED PRECEDING)
+      ORDER BY webhook_id LIMIT $4) AS page
+WHERE until - bytes < $5::bigint ORDER BY webhook_id
 
 -- name: replace_message
 -- Put values in the place of those that were read. xmin is the transaction that wrote a row: one that
@@ -226,3 +249,17 @@ WITH replaced AS (
     RETURNING 1
 )
 SELECT count(*) AS number FROM replaced
+
+-- name: replace_webhook
+-- The same of webhooks.
+WITH replaced AS (
+    UPDATE webhook SET sealed_endpoint = coalesce(fresh.endpoint, sealed_endpoint),
+                       sealed_secret = coalesce(fresh.secret, sealed_secret),
+                       sealed_old_secret = coalesce(fresh.old_secret, sealed_old_secret)
+    FROM (SELECT unnest($2::uuid[]) AS parent_id, unnest($3::uuid[]) AS row_id, unnest($4::xid[]) AS version,
+                 unnest($5::bytea[]) AS endpoint, unnest($6::bytea[]) AS secret, unnest($7::bytea[]) AS old_secret) AS fresh
+    WHERE tenant_id = $1 AND webhook_id = parent_id AND webhook_id = row_id AND webhook.xmin = version
+      AND num_nonnulls(fresh.endpoint, fresh.secret, fresh.old_secret) > 0
+    RETURNING num_nonnulls(fresh.endpoint, fresh.secret, fresh.old_secret) AS number
+)
+SELECT coalesce(sum(number), 0) AS number FROM replaced
