@@ -5,9 +5,10 @@ import httpx
 import pytest
 from uuid_utils.compat import uuid7
 
-from email_gateway.api.messages import last_event, show_address
+from email_gateway.api.messages import last_event
 from email_gateway.api.routes import ROUTES
 from email_gateway.api.routing import Access, Route
+from email_gateway.mail.addresses import show_address
 from email_gateway.mail.content import Address
 from email_gateway.mail.deliveries import State
 from tests.api.house import Served, email
@@ -174,12 +175,26 @@ WITH_IDS = [route for route in ROUTES if route.path_parameters and route.access 
 @pytest.mark.parametrize("whose", ["another tenant's", "nobody's", "no id"])
 async def test_an_id_that_is_not_the_callers_is_404_on_every_route(shared: Served, route: Route, whose: str) -> None:
     async with shared.client(shared.other_key) as other:
-        message_id = await send(other)
-    used = {"another tenant's": message_id, "nobody's": str(uuid7()), "no id": "%00-1"}[whose]
-    assert route.path_parameters == ["email_id"], "say here what another tenant's id of this kind is"
+        others = await ids_of_every_kind(other)
+    assert others.keys() >= set(route.path_parameters), "say there what another tenant's id of this kind is"
+    path = route.path
+    for name in route.path_parameters:
+        used = {"another tenant's": others[name], "nobody's": str(uuid7()), "no id": "%00-1"}[whose]
+        path = path.replace(f"{{{name}}}", used)
     async with shared.client() as acme:
-        answer = await acme.request(route.method, route.path.replace("{email_id}", used), json={})
+        answer = await acme.request(route.method, path, json={})
     assert (answer.status_code, answer.json()["name"]) == (404, "not_found")
+
+
+async def ids_of_every_kind(client: httpx.AsyncClient) -> dict[str, str]:
+    """One id for each parameter that a path of /v1 has, all of this client's tenant."""
+    hook: dict[str, Any] = {"endpoint": "https://hooks.example.com/", "events": ["email.sent"]}
+    template_id = (await client.post("/v1/templates", json={"name": "x", "html": "x"})).json()["id"]
+    made = (await client.get("/v1/webhooks")).json()["data"] or [(await client.post("/v1/webhooks", json=hook)).json()]
+    webhook_id = made[0]["id"]
+    message_id = await send(client)
+    event, *_ = (await client.get(f"/v1/webhooks/{webhook_id}/events")).json()["data"]
+    return {"email_id": message_id, "template_id": template_id, "webhook_id": webhook_id, "event_id": event["id"]}
 
 
 async def test_another_tenants_messages_are_in_no_list(shared: Served) -> None:

@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from email_gateway.store.webhooks import MAX_WEBHOOKS
-from tests.api.house import Served
+from tests.api.house import Served, email
 from tests.marks import MARK
 
 pytestmark = pytest.mark.anyio
@@ -151,3 +151,55 @@ async def test_a_tenant_has_twenty_webhooks_at_most(acme: httpx.AsyncClient) -> 
         await make(acme)
     full = await acme.post("/v1/webhooks", json=HOOK)
     assert (full.status_code, full.json()["name"]) == (409, "conflict")
+
+
+async def test_what_was_sent_is_listed_read_and_sent_again(api: Served, acme: httpx.AsyncClient) -> None:
+    made = await make(acme, events=["email.sent"])
+    path = f"/v1/webhooks/{made['id']}/events"
+    assert (await acme.get(path)).json() == {"has_more": False, "data": [], "object": "list"}
+    email_ids = [(await acme.post("/v1/emails", json=email())).json()["id"] for _ in range(3)]
+    listed = (await acme.get(path, params={"limit": 2})).json()
+    assert ([one["email_id"] for one in listed["data"]], listed["has_more"]) == (email_ids[:0:-1], True)
+    rest = (await acme.get(path, params={"after": listed["data"][-1]["id"]})).json()
+    assert ([one["email_id"] for one in rest["data"]], rest["has_more"]) == ([email_ids[0]], False)
+    (event,) = rest["data"]
+    assert (event["type"], event["status"], event["attempts"]) == ("email.sent", "pending", 0)
+    attempts = f"{path}/{event['id']}/attempts"
+    assert (await acme.get(attempts)).json()["data"] == []
+    keys = await api.context.keyring.tenant(api.acme)
+    for state, said, word in (
+        ("pending", b"", "attempting"),
+        ("failed", b"no", "failed"),
+        ("delivered", b"yes", "success"),
+    ):
+        answer = keys.seal("webhook_delivery.answer", UUID(event["id"]), said) if said else None
+        await api.db.execute(
+            "UPDATE webhook_delivery SET state = $2, attempts = 1, attempted_at = now(), result = 'refused', status = 418,"
+            " milliseconds = 7, sealed_answer = $3, finished_at = CASE WHEN $2 <> 'pending' THEN now() END"
+            " WHERE delivery_id = $1",
+            UUID(event["id"]),
+            state,
+            answer,
+        )
+        assert (await acme.get(path)).json()["data"][-1]["status"] == word
+        (attempt,) = (await acme.get(attempts)).json()["data"]
+        assert (attempt["http_status_code"], attempt["response"]) == (418, said.decode() or "refused")
+        assert attempt["milliseconds"] == 7
+    replayed = await acme.post(f"{path}/{event['id']}/replay")
+    assert replayed.json() == {"id": event["id"], "object": "webhook_event"}
+    assert (await acme.get(path)).json()["data"][-1]["status"] == "pending"
+
+
+async def test_another_tenants_events_are_not_found(api: Served, acme: httpx.AsyncClient) -> None:
+    made = await make(acme, events=["email.sent"])
+    own = await make(acme, events=["email.bounced"])
+    await acme.post("/v1/emails", json=email())
+    (event,) = (await acme.get(f"/v1/webhooks/{made['id']}/events")).json()["data"]
+    async with api.client(api.other_key) as other:
+        for client, webhook_id in ((other, made["id"]), (acme, own["id"])):
+            path = f"/v1/webhooks/{webhook_id}/events"
+            assert (await client.get(f"{path}/{event['id']}/attempts")).status_code == 404
+            assert (await client.post(f"{path}/{event['id']}/replay")).status_code == 404
+        assert (await other.get(f"/v1/webhooks/{made['id']}/events")).status_code == 404
+    backwards = await acme.get(f"/v1/webhooks/{made['id']}/events", params={"before": ID})
+    assert (backwards.status_code, backwards.json()["errors"][0]["pointer"]) == (422, "/before")

@@ -35,6 +35,8 @@ VALUES = """
     UNION ALL SELECT 'webhook.endpoint', webhook_id, sealed_endpoint FROM webhook
     UNION ALL SELECT 'webhook.secret', webhook_id, sealed_secret FROM webhook
     UNION ALL SELECT 'webhook.old_secret', webhook_id, sealed_old_secret FROM webhook WHERE sealed_old_secret IS NOT NULL
+    UNION ALL SELECT 'webhook_delivery.answer', delivery_id, sealed_answer FROM webhook_delivery
+        WHERE sealed_answer IS NOT NULL
 """
 REPORTS_NOTHING: Callable[[Report], None] = lambda _: None  # noqa: E731
 
@@ -76,6 +78,16 @@ async def add_hook(process: Process, tenant_id: UUID, *, has_old_secret: bool) -
     await add_webhook(process.db, tenant_id, webhook_id, place, secret, ["email.sent"], include_personal=False)
     if has_old_secret:
         await rotate_secret(process.db, await get_webhook(process.db, tenant_id, webhook_id), secret, old)
+    for number in range(3):  # two with an answer, one without
+        delivery_id = uuid4()
+        await process.db.execute(
+            "INSERT INTO webhook_delivery (tenant_id, message_id, delivery_id, webhook_id, kind, sealed_answer)"
+            " VALUES ($1, gen_random_uuid(), $2, $3, 'accepted', $4)",
+            tenant_id,
+            delivery_id,
+            webhook_id,
+            keys.seal("webhook_delivery.answer", delivery_id, b"what it said") if number else None,
+        )
 
 
 async def open_all(db: Database, keyring: Keyring, tenant_id: UUID) -> dict[tuple[str, UUID], bytes]:

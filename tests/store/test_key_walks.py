@@ -109,6 +109,7 @@ async def test_walks_are_listed_with_about_how_much_of_each_is_done(db: Database
         ("inbox_mail", 1.0),
         ("template_version", 0.0),  # there is none
         ("webhook", 0.0),
+        ("webhook_delivery", 0.0),
     }
     assert found[-1].relation == "inbox_mail"  # what is finished comes last
     assert {walk.tenant for walk in found} == {"acme"}

@@ -2,10 +2,12 @@
 
 from functools import cache
 
-from email_gateway.api import dead_letters, health, keys, messages, queue, secrets, sending, templates, traces, webhooks
-from email_gateway.api.calls import DEFAULT_PAGE, MAX_PAGE, Call, Reply
+from email_gateway.api import dead_letters, health, keys, messages, queue, secrets, sending, traces
+from email_gateway.api.account_routes import TEMPLATES, WEBHOOKS
+from email_gateway.api.calls import Call, Reply
 from email_gateway.api.context import ApiContext
 from email_gateway.api.openapi import build_document
+from email_gateway.api.parameters import ID, LIMIT, PAGE
 from email_gateway.api.routing import Access, Query, Route
 from email_gateway.api.schemas import (
     BatchAccepted,
@@ -19,23 +21,6 @@ from email_gateway.api.schemas import (
     SearchEmails,
     SendEmail,
 )
-from email_gateway.api.template_schemas import (
-    CreateTemplate,
-    TemplateDeleted,
-    TemplateId,
-    TemplateList,
-    TemplateView,
-    UpdateTemplate,
-)
-from email_gateway.api.webhook_schemas import (
-    CreateWebhook,
-    UpdateWebhook,
-    WebhookDeleted,
-    WebhookId,
-    WebhookList,
-    WebhookSecret,
-    WebhookView,
-)
 
 
 async def get_openapi(_context: ApiContext, _call: Call) -> Reply:
@@ -48,13 +33,6 @@ def _document() -> bytes:
     return build_document(ROUTES)
 
 
-_LIMIT = Query(
-    "limit",
-    "How many to return.",
-    {"type": "integer", "minimum": 1, "maximum": MAX_PAGE, "default": DEFAULT_PAGE},
-)
-_ID = {"type": "string", "format": "uuid"}
-_PAGE = (_LIMIT, Query("after", "Older than this id.", _ID), Query("before", "Newer than this id.", _ID))
 _IDEMPOTENCY = Query(
     "Idempotency-Key",
     "Makes repeating safe for 24 hours: the same key and body answer the same ids.",
@@ -68,12 +46,12 @@ _VALIDATION = Query(
     place="header",
 )
 _DEAD_FILTER = (
-    Query("tenant_id", "Of this tenant only.", _ID),
+    Query("tenant_id", "Of this tenant only.", ID),
     Query("reason", "Dead for this reason only.", {"type": "string"}),
     Query("domain", "To this domain only.", {"type": "string"}),
     Query("dead_before", "Dead before this moment only.", {"type": "string", "format": "date-time"}),
 )
-_DEAD_PAGE = (_LIMIT, Query("after", "Behind this dead letter's id.", {"type": "string"}), *_DEAD_FILTER)
+_DEAD_PAGE = (LIMIT, Query("after", "Behind this dead letter's id.", {"type": "string"}), *_DEAD_FILTER)
 
 EMAILS = (
     Route(
@@ -98,7 +76,7 @@ EMAILS = (
         list[SendEmail] | EmailBatch,
         parameters=(_IDEMPOTENCY, _VALIDATION),
     ),
-    Route("GET", "/v1/emails", messages.list_emails, Access.FULL, "List messages", EmailList, parameters=_PAGE),
+    Route("GET", "/v1/emails", messages.list_emails, Access.FULL, "List messages", EmailList, parameters=PAGE),
     Route(
         "POST",
         "/v1/emails/search",
@@ -116,96 +94,6 @@ EMAILS = (
         Access.FULL,
         "Read a message's history",
         EventList,
-    ),
-)
-TEMPLATES = (
-    Route(
-        "POST",
-        "/v1/templates",
-        templates.create_template,
-        Access.FULL,
-        "Make a template",
-        TemplateId,
-        201,
-        CreateTemplate,
-    ),
-    Route(
-        "GET",
-        "/v1/templates",
-        templates.list_templates,
-        Access.FULL,
-        "List templates",
-        TemplateList,
-        parameters=_PAGE,
-    ),
-    Route("GET", "/v1/templates/{template_id}", templates.get_template, Access.FULL, "Read a template", TemplateView),
-    Route(
-        "PATCH",
-        "/v1/templates/{template_id}",
-        templates.update_template,
-        Access.FULL,
-        "Change a template's draft",
-        TemplateId,
-        body=UpdateTemplate,
-    ),
-    Route(
-        "DELETE",
-        "/v1/templates/{template_id}",
-        templates.delete_template,
-        Access.FULL,
-        "Delete a template",
-        TemplateDeleted,
-    ),
-    Route(
-        "POST",
-        "/v1/templates/{template_id}/publish",
-        templates.publish_template,
-        Access.FULL,
-        "Send a template as it is now",
-        TemplateId,
-    ),
-    Route(
-        "POST",
-        "/v1/templates/{template_id}/duplicate",
-        templates.duplicate_template,
-        Access.FULL,
-        "Copy a template",
-        TemplateId,
-        201,
-    ),
-)
-WEBHOOKS = (
-    Route(
-        "POST",
-        "/v1/webhooks",
-        webhooks.create_webhook,
-        Access.FULL,
-        "Make a webhook",
-        WebhookSecret,
-        201,
-        CreateWebhook,
-    ),
-    Route("GET", "/v1/webhooks", webhooks.list_webhooks, Access.FULL, "List webhooks", WebhookList, parameters=_PAGE),
-    Route("GET", "/v1/webhooks/{webhook_id}", webhooks.get_webhook, Access.FULL, "Read a webhook", WebhookView),
-    Route(
-        "PATCH",
-        "/v1/webhooks/{webhook_id}",
-        webhooks.update_webhook,
-        Access.FULL,
-        "Change a webhook",
-        WebhookId,
-        body=UpdateWebhook,
-    ),
-    Route(
-        "DELETE", "/v1/webhooks/{webhook_id}", webhooks.delete_webhook, Access.FULL, "Delete a webhook", WebhookDeleted
-    ),
-    Route(
-        "POST",
-        "/v1/webhooks/{webhook_id}/signing-secret/rotate",
-        webhooks.rotate_webhook_secret,
-        Access.FULL,
-        "Give a webhook another secret",
-        WebhookSecret,
     ),
 )
 HEALTH = (

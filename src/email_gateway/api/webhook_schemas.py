@@ -83,3 +83,49 @@ class WebhookList(msgspec.Struct, frozen=True):
     has_more: bool
     data: list[WebhookSummary]
     object: Literal["list"] = "list"
+
+
+class WebhookEventSummary(msgspec.Struct, frozen=True, kw_only=True):
+    """An event on its way to a webhook: its id is the `webhook-id` of what is sent."""
+
+    id: str
+    type: str
+    email_id: str | None
+    created_at: datetime
+    status: Literal["pending", "attempting", "success", "failed"]
+    attempts: int
+    next_attempt_at: datetime | None
+
+
+class WebhookEventList(msgspec.Struct, frozen=True):
+    """A page of what was sent to a webhook, newest first."""
+
+    has_more: bool
+    data: list[WebhookEventSummary]
+    object: Literal["list"] = "list"
+
+
+class WebhookEventId(msgspec.Struct, frozen=True):
+    """The id of an event that is sent again."""
+
+    id: str
+    object: Literal["webhook_event"] = "webhook_event"
+
+
+class Attempt(msgspec.Struct, frozen=True, kw_only=True):
+    """The last attempt: the endpoint's status (0 where none came), and the beginning of what it said, or why it said nothing."""
+
+    id: str
+    http_status_code: int
+    response: str
+    result: str | None
+    milliseconds: int | None
+    sent_at: datetime
+
+
+class AttemptList(msgspec.Struct, frozen=True):
+    """The last attempt of an event, if there was one."""
+
+    data: list[Attempt]
+    has_more: bool = False
+    object: Literal["list"] = "list"

@@ -64,6 +64,12 @@ def parse_events(events: Sequence[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(events))
 
 
+def kinds_of(events: Iterable[str]) -> list[str]:
+    """Return the kinds of our own events that these words stand for."""
+    wanted = set(events)
+    return [kind for kind, word in WORDS.items() if word in wanted]
+
+
 def parse_endpoint(text: str, networks: Iterable[Network]) -> Endpoint:
     """Read an endpoint's URL: https, or http on this machine where `networks` has its address.
 

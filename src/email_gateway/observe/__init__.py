@@ -30,6 +30,7 @@ from email_gateway.observe.metrics import (
     SUSPECTS_DEAD,
     UNWRITTEN,
     VERSION_AGE,
+    WEBHOOKS,
     render_metrics,
 )
 
@@ -62,6 +63,7 @@ __all__ = [
     "SUSPECTS_DEAD",
     "UNWRITTEN",
     "VERSION_AGE",
+    "WEBHOOKS",
     "bind",
     "configure_logging",
     "get_logger",

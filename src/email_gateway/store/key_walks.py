@@ -27,6 +27,7 @@ class Relation(StrEnum):
     INBOX_MAIL = "inbox_mail"
     TEMPLATE_VERSION = "template_version"
     WEBHOOK = "webhook"
+    WEBHOOK_DELIVERY = "webhook_delivery"
 
     @property
     def fields(self) -> tuple[str, ...]:
@@ -41,6 +42,7 @@ FIELDS = {
     Relation.INBOX_MAIL: ("inbox.raw",),
     Relation.TEMPLATE_VERSION: ("template.content",),
     Relation.WEBHOOK: ("webhook.endpoint", "webhook.secret", "webhook.old_secret"),
+    Relation.WEBHOOK_DELIVERY: ("webhook_delivery.answer",),
 }
 
 

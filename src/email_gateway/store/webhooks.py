@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from email_gateway.errors import Conflict, NotFound
+from email_gateway.mail.webhooks import kinds_of
 from email_gateway.store.database import Queries
 from email_gateway.store.messages import Page, cut_page
 from email_gateway.store.queries import load
@@ -13,6 +14,7 @@ from email_gateway.store.queries import load
 SQL = load("webhooks")
 
 MAX_WEBHOOKS = 20
+MOST_COUNTED = 10_000
 # So long receivers have to take up a new secret.
 OLD_SECRET_LASTS = timedelta(hours=24)
 
@@ -36,6 +38,25 @@ class StoredWebhook:
 
 
 @dataclass(frozen=True, slots=True)
+class Standing:
+    """A webhook as an operator sees it: `waiting` deliveries, counted up to MOST_COUNTED, and how it does."""
+
+    tenant: str
+    tenant_id: UUID
+    webhook_id: UUID
+    host: str
+    events: tuple[str, ...]
+    status: str
+    disabled_by: str | None
+    failures: int
+    failing_since: datetime | None
+    next_try_at: datetime
+    waiting: int
+    last_attempt_at: datetime | None
+    last_result: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class SealedEndpoint:
     """An endpoint, and the host that names it to operators."""
 
@@ -54,7 +75,8 @@ async def add_webhook(
     include_personal: bool,
 ) -> None:
     """Store a new webhook; raises Conflict when the tenant has as many as it may."""
-    arguments = (endpoint.host, endpoint.sealed, sealed_secret, list(events), include_personal, MAX_WEBHOOKS)
+    chosen = (list(events), kinds_of(events), include_personal)
+    arguments = (endpoint.host, endpoint.sealed, sealed_secret, *chosen, MAX_WEBHOOKS)
     if await db.fetch_one(SQL.add_webhook, tenant_id, webhook_id, *arguments) is None:
         raise Conflict(f"delete a webhook first: {MAX_WEBHOOKS} is as many as there may be")
 
@@ -87,7 +109,8 @@ async def update_webhook(
 ) -> None:
     """Change what is given of a webhook; raises NotFound."""
     host, sealed = (endpoint.host, endpoint.sealed) if endpoint else (None, None)
-    changes = (host, sealed, None if events is None else list(events), status, include_personal)
+    chosen = (None, None) if events is None else (list(events), kinds_of(events))
+    changes = (host, sealed, *chosen, status, include_personal)
     if await db.fetch_one(SQL.update_webhook, tenant_id, webhook_id, *changes) is None:
         raise _not_found()
 
@@ -103,6 +126,12 @@ async def delete_webhook(db: Queries, tenant_id: UUID, webhook_id: UUID) -> None
     """Delete a webhook, with what was yet to be sent there; raises NotFound."""
     if await db.fetch_one(SQL.delete_webhook, tenant_id, webhook_id) is None:
         raise _not_found()
+
+
+async def list_standings(db: Queries, webhook_id: UUID | None = None) -> list[Standing]:
+    """Return every tenant's webhooks, or one, those that fail first."""
+    rows = await db.fetch(SQL.list_standings, MOST_COUNTED, webhook_id)
+    return [Standing(**{**row, "events": tuple(row["events"])}) for row in rows]
 
 
 def _not_found() -> NotFound:

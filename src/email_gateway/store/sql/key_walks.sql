@@ -54,6 +54,10 @@ SELECT count(*) AS count FROM template_version WHERE tenant_id = $1 AND template
 -- The same of webhooks.
 SELECT count(*) AS count FROM webhook WHERE tenant_id = $1 AND webhook_id > $2
 
+-- name: count_webhook_delivery
+-- The same of what was sent to webhooks; those without an answer are looked at too.
+SELECT count(*) AS count FROM webhook_delivery WHERE tenant_id = $1 AND message_id >= $2
+
 -- name: measure_message
 -- Where a walk stands among the tenant's rows: the first and the last, and how many are behind it and before
 -- it, of each at most so many, since what grows is not counted to its end. The order has the primary key
@@ -107,6 +111,15 @@ SELECT (SELECT webhook_id FROM webhook WHERE tenant_id = $1 ORDER BY webhook_id 
        (SELECT webhook_id FROM webhook WHERE tenant_id = $1 ORDER BY webhook_id DESC LIMIT 1) AS last,
        (SELECT count(*) FROM (SELECT FROM webhook WHERE tenant_id = $1 AND webhook_id <= $2 LIMIT $3) AS counted) AS behind,
        (SELECT count(*) FROM (SELECT FROM webhook WHERE tenant_id = $1 AND webhook_id > $2 LIMIT $3) AS counted) AS ahead
+
+-- name: measure_webhook_delivery
+-- The same of what was sent to webhooks.
+SELECT (SELECT message_id FROM webhook_delivery WHERE tenant_id = $1 ORDER BY message_id LIMIT 1) AS first,
+       (SELECT message_id FROM webhook_delivery WHERE tenant_id = $1 ORDER BY message_id DESC LIMIT 1) AS last,
+       (SELECT count(*) FROM (SELECT FROM webhook_delivery WHERE tenant_id = $1 AND message_id <= $2
+                             ORDER BY message_id DESC LIMIT $3) AS counted) AS behind,
+       (SELECT count(*) FROM (SELECT FROM webhook_delivery WHERE tenant_id = $1 AND message_id > $2
+                             ORDER BY message_id LIMIT $3) AS counted) AS ahead
 
 -- name: page_message
 -- The next rows in the order of the primary key: at most so many, and none after that with which the
@@ -178,6 +191,17 @@ FROM (SELECT webhook_id, xmin, sealed_endpoint, sealed_secret, sealed_old_secret
       WINDOW running AS (ORDER BY webhook_id ROWS UNBOUNDED PRECEDING)
       ORDER BY webhook_id LIMIT $4) AS page
 WHERE until - bytes < $5::bigint ORDER BY webhook_id
+
+-- name: page_webhook_delivery
+-- The same of what was sent to webhooks. An answer's beginning is short, but is measured all the same.
+SELECT message_id, delivery_id, xmin, sealed_answer
+FROM (SELECT message_id, delivery_id, xmin, sealed_answer,
+             sum(coalesce(octet_length(sealed_answer), 0)) OVER running AS bytes
+      FROM webhook_delivery
+      WHERE tenant_id = $1 AND message_id >= $2 AND (message_id, delivery_id) > ($2::uuid, $3::uuid)
+      WINDOW running AS (ORDER BY message_id, delivery_id ROWS UNBOUNDED PRECEDING)
+      ORDER BY message_id, delivery_id LIMIT $4) AS page
+WHERE bytes - coalesce(octet_length(sealed_answer), 0) < $5::bigint ORDER BY message_id, delivery_id
 
 -- name: replace_message
 -- Put values in the place of those that were read. xmin is the transaction that wrote a row: one that
@@ -263,3 +287,15 @@ WITH replaced AS (
     RETURNING num_nonnulls(fresh.endpoint, fresh.secret, fresh.old_secret) AS number
 )
 SELECT coalesce(sum(number), 0) AS number FROM replaced
+
+-- name: replace_webhook_delivery
+-- The same of what was sent to webhooks.
+WITH replaced AS (
+    UPDATE webhook_delivery SET sealed_answer = fresh.value
+    FROM (SELECT unnest($2::uuid[]) AS parent_id, unnest($3::uuid[]) AS row_id, unnest($4::xid[]) AS version,
+                 unnest($5::bytea[]) AS value) AS fresh
+    WHERE tenant_id = $1 AND message_id = parent_id AND delivery_id = row_id AND webhook_delivery.xmin = version
+      AND fresh.value IS NOT NULL
+    RETURNING 1
+)
+SELECT count(*) AS number FROM replaced
