@@ -1,6 +1,8 @@
-"""Resend's own Python SDK, with one URL changed."""
+"""Resend's own SDKs for Python and Node, with one URL changed."""
 
 import asyncio
+import json
+from datetime import UTC, datetime
 from email.utils import parseaddr
 from typing import Any
 
@@ -9,7 +11,9 @@ import pytest
 import resend
 from resend.exceptions import MissingRequiredFieldsError, ResendError, ValidationError
 
+from email_gateway.mail.webhooks import new_secret, sign
 from tests.api.house import Served
+from tests.node import run_node
 
 pytestmark = pytest.mark.anyio
 
@@ -221,3 +225,73 @@ async def test_the_asynchronous_client_works_with_webhooks_too() -> None:
     assert (await resend.Webhooks.get_async(webhook_id))["events"] == ["email.sent"]
     assert webhook_id in [one["id"] for one in (await resend.Webhooks.list_async())["data"]]
     assert (await resend.Webhooks.remove_async(webhook_id))["deleted"] is True
+
+
+@pytest.mark.needs("node", "npm")
+async def test_the_sdk_for_node_works_with_templates(shared: Served) -> None:
+    answers = await run_node(
+        """
+        const created = await resend.templates.create({
+          name: 'Node order', subject: 'Order {{{NUMBER}}}', html: '<p>Hello {{{NAME}}}</p>', from: 'a@acme.example',
+          variables: [{ key: 'NAME', type: 'string', fallbackValue: 'you' }, { key: 'NUMBER', type: 'number' }],
+        }).publish();
+        const id = created.data.id;
+        const updated = await resend.templates.update(id, { name: 'Renamed' });
+        const read = await resend.templates.get(id);
+        const listed = await resend.templates.list({ limit: 100 });
+        const by = (variables) => ({ to: 'maria@example.net', from: 'a@acme.example', template: { id, variables } });
+        const sent = await resend.emails.send(by({ NUMBER: 7 }));
+        const email = await resend.emails.get(sent.data.id);
+        const missing = await resend.emails.send(by({}));
+        const copied = await resend.templates.duplicate(id);
+        const removed = await resend.templates.remove(copied.data.id);
+        const gone = await resend.templates.get(copied.data.id);
+        return { created, updated, read, listed, sent, email, missing, removed, gone };
+        """,
+        url=shared.url,
+        api_key=shared.acme_key,
+    )
+    assert answers["updated"]["error"] is None
+    assert (answers["read"]["data"]["name"], answers["read"]["data"]["status"]) == ("Renamed", "published")
+    assert answers["read"]["data"]["variables"][0]["fallback_value"] == "you"
+    assert answers["created"]["data"]["id"] in [one["id"] for one in answers["listed"]["data"]["data"]]
+    assert (answers["email"]["data"]["subject"], answers["email"]["data"]["html"]) == ("Order 7", "<p>Hello you</p>")
+    assert answers["missing"]["error"]["name"] == "validation_error"
+    assert "NUMBER" in answers["missing"]["error"]["message"]
+    assert answers["removed"]["data"]["deleted"] is True
+    assert answers["gone"]["error"]["name"] == "not_found"
+
+
+@pytest.mark.needs("node", "npm")
+async def test_the_sdk_for_node_works_with_webhooks_and_verifies_what_is_signed(shared: Served) -> None:
+    secret, body = new_secret(), b'{"type":"email.sent"}'
+    headers = sign(body, "an-id", datetime.now(UTC), [new_secret(), secret])
+    known = {name: headers[f"svix-{name}"] for name in ("id", "timestamp", "signature")}
+    answers = await run_node(
+        f"""
+        const events = ['email.delivered'];
+        const made = await resend.webhooks.create({{ endpoint: 'https://hooks.example.com/in', events }});
+        const updated = await resend.webhooks.update(made.data.id, {{ status: 'disabled' }});
+        const read = await resend.webhooks.get(made.data.id);
+        const listed = await resend.webhooks.list({{ limit: 100 }});
+        const removed = await resend.webhooks.remove(made.data.id);
+        const refused = await resend.webhooks.create({{ endpoint: 'http://hooks.example.com/in', events }});
+        const payload = {json.dumps(body.decode())}, headers = {json.dumps(known)};
+        const verified = resend.webhooks.verify({{ payload, headers, webhookSecret: '{secret}' }});
+        let forged;
+        try {{
+          resend.webhooks.verify({{ payload: payload + ' ', headers, webhookSecret: '{secret}' }});
+        }} catch (error) {{ forged = error.name }}
+        return {{ made, updated, read, listed, removed, refused, verified, forged }};
+        """,
+        url=shared.url,
+        api_key=shared.acme_key,
+    )
+    assert answers["updated"]["error"] is None
+    assert answers["read"]["data"]["status"] == "disabled"
+    assert answers["read"]["data"]["signing_secret"] == answers["made"]["data"]["signing_secret"]
+    assert answers["made"]["data"]["id"] in [one["id"] for one in answers["listed"]["data"]["data"]]
+    assert answers["removed"]["data"]["deleted"] is True
+    assert answers["refused"]["error"]["name"] == "validation_error"
+    assert answers["verified"] == {"type": "email.sent"}
+    assert answers["forged"] == "WebhookVerificationError"

@@ -20,6 +20,8 @@ PACKAGES = {
     "curl": "curl",
     "jq": "jq",
     "mmdebstrap": "mmdebstrap",
+    "node": "nodejs",
+    "npm": "npm",
 }
 
 

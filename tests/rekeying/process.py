@@ -13,7 +13,8 @@ from email_gateway.store.accepting import Accepted, Acceptor, NewRequest
 from email_gateway.store.database import Database
 from email_gateway.store.generations import Subject, list_generations
 from email_gateway.store.instances import Identity, Standing, record_instance
-from email_gateway.store.messages import Page, search_messages
+from email_gateway.store.messages import search_messages
+from email_gateway.store.pages import Page
 from email_gateway.vault.keyring import Keyring
 from email_gateway.vault.roots import derive_root
 from tests.conftest import KEY, SALT

@@ -9,7 +9,6 @@ from email_gateway.errors import NotFound
 from email_gateway.store.accepting import Acceptor, NewAttachment
 from email_gateway.store.database import Database
 from email_gateway.store.messages import (
-    Page,
     get_message,
     get_sealed_content,
     list_events,
@@ -17,6 +16,7 @@ from email_gateway.store.messages import (
     list_sealed_attachments,
     search_messages,
 )
+from email_gateway.store.pages import Page
 from tests.makers import INDEX_KEY, SEALED, new_message, new_request
 
 pytestmark = pytest.mark.anyio

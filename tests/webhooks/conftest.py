@@ -66,7 +66,8 @@ class Hooked:
 
     async def standing(self, webhook_id: UUID) -> Record:
         (row,) = await self.db.fetch(
-            "SELECT * FROM webhook_standing JOIN webhook USING (webhook_id) WHERE webhook_id = $1", webhook_id
+            "SELECT * FROM webhook_standing JOIN webhook USING (tenant_id, webhook_id) WHERE webhook_id = $1",
+            webhook_id,
         )
         return row
 

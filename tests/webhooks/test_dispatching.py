@@ -295,21 +295,21 @@ async def test_what_was_sent_is_sent_again_when_asked_singly_by_time_or_by_failu
     async with dispatching(hooked.db, hooked.keyring):
         await receiver.until(3)
         rows = await hooked.until_done(webhook_id)
-        assert await replay(db, webhook_id, delivery_id=rows[0]["delivery_id"]) == 1
+        assert await replay(db, hooked.tenant_id, webhook_id, delivery_id=rows[0]["delivery_id"]) == 1
         await receiver.until(4)
         assert receiver.received[3].headers["webhook-id"] == str(rows[0]["delivery_id"])
         await hooked.until_done(webhook_id)
         await db.execute("UPDATE webhook_delivery SET happened_at = now() - interval '2 days' WHERE delivery_id = $1",
                          rows[1]["delivery_id"])  # fmt: skip
         now = datetime.now(UTC)
-        assert await replay(db, webhook_id, since=now - 3 * DAY, until=now - DAY) == 1
+        assert await replay(db, hooked.tenant_id, webhook_id, since=now - 3 * DAY, until=now - DAY) == 1
         await receiver.until(5)
         await hooked.until_done(webhook_id)
-        assert await replay(db, webhook_id, failed_only=True) == 0
+        assert await replay(db, hooked.tenant_id, webhook_id, failed_only=True) == 0
         await db.execute("UPDATE webhook_delivery SET state = 'failed' WHERE delivery_id = $1", rows[2]["delivery_id"])
-        assert await replay(db, webhook_id, failed_only=True) == 1
+        assert await replay(db, hooked.tenant_id, webhook_id, failed_only=True) == 1
         await receiver.until(6)
-        assert await replay(db, uuid4()) == 0
+        assert await replay(db, uuid4(), webhook_id) == 0
 
 
 async def test_a_deleted_webhook_takes_what_waits_with_it(hooked: Hooked, receiver: Receiver, db: Database) -> None:

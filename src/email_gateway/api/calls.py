@@ -12,7 +12,7 @@ from uuid import UUID
 from email_gateway.api.bodies import HAS_MEMORY_FILES, LARGE_BODY_BYTES, BodyBudget, LargeBody
 from email_gateway.errors import Fault, InvalidRequest, NotFound, TooLarge
 from email_gateway.store.accounts import Account
-from email_gateway.store.messages import Page
+from email_gateway.store.pages import Page
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -199,15 +199,14 @@ def parse_limit(text: str | None) -> int:
     return int(text)
 
 
-def read_page(call: Call) -> Page:
-    """Read which part of a list is asked for."""
-    query = call.query()
+def parse_page(query: dict[str, str]) -> Page:
+    """Read which part of a list is asked for: `limit`, and `after` or `before` an id."""
     after, before = (parse_cursor(query[name], name) if name in query else None for name in ("after", "before"))
     return make_page(parse_limit(query.get("limit")), after, before)
 
 
 def make_page(limit: int, after: UUID | None, before: UUID | None) -> Page:
-    """Return a part of a list; raises InvalidRequest for two cursors."""
+    """Return a part of a list; raises InvalidRequest when it has two beginnings."""
     if after is not None and before is not None:
         raise InvalidRequest("the page is not valid", (Fault("/before", "give after or before, not both"),))
     return Page(limit, after, before)

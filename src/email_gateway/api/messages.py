@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from email_gateway.api.calls import Call, Reply, make_page, parse_id, read_page
+from email_gateway.api.calls import Call, Reply, make_page, parse_id, parse_page
 from email_gateway.api.context import ApiContext
 from email_gateway.api.decoding import BodyDecoder, check_json
 from email_gateway.api.schemas import (
@@ -72,7 +72,8 @@ async def get_email(context: ApiContext, call: Call) -> Reply:
 
 async def list_emails(context: ApiContext, call: Call) -> Reply:
     """Return a page of messages, newest first, without their bodies."""
-    messages, has_more = await list_messages(context.db, call.tenant_id, read_page(call))
+    page = parse_page(call.query())
+    messages, has_more = await list_messages(context.db, call.tenant_id, page)
     return Reply(200, _ENCODE(EmailList(has_more, [_view(m, *await _open(context, m)) for m in messages])))
 
 

@@ -8,7 +8,7 @@ import msgspec
 from msgspec import UNSET
 from uuid_utils.compat import uuid7
 
-from email_gateway.api.calls import Call, Reply, is_id, read_page
+from email_gateway.api.calls import Call, Reply, is_id, parse_page
 from email_gateway.api.context import ApiContext
 from email_gateway.api.decoding import BodyDecoder, check_json
 from email_gateway.api.findings import Findings
@@ -81,7 +81,7 @@ async def get_template(context: ApiContext, call: Call) -> Reply:
 
 async def list_templates(context: ApiContext, call: Call) -> Reply:
     """Return a page of templates, newest first, without what they say."""
-    templates, has_more = await store.list_templates(context.db, call.tenant_id, read_page(call))
+    templates, has_more = await store.list_templates(context.db, call.tenant_id, parse_page(call.query()))
     return Reply(200, _ENCODE(TemplateList(has_more, [TemplateSummary(**_summary(one)) for one in templates])))
 
 

@@ -5,7 +5,7 @@ from uuid import UUID
 
 import msgspec
 
-from email_gateway.api.calls import Call, Reply, parse_id, read_page
+from email_gateway.api.calls import Call, Reply, parse_id, parse_page
 from email_gateway.api.context import ApiContext
 from email_gateway.api.webhook_schemas import (
     Attempt,
@@ -25,11 +25,13 @@ _ENCODE = msgspec.json.Encoder().encode
 
 async def list_webhook_events(context: ApiContext, call: Call) -> Reply:
     """Return a page of what was sent to a webhook or waits for it, newest first."""
-    page = read_page(call)
+    page = parse_page(call.query())
     if page.before is not None:
         raise InvalidRequest("the page is not valid", (Fault("/before", "go on with after: newest come first"),))
     webhook = await _webhook(context, call)
-    found = await store.list_deliveries(context.db, webhook.webhook_id, limit=page.limit + 1, after=page.after)
+    found = await store.list_deliveries(
+        context.db, webhook.tenant_id, webhook.webhook_id, limit=page.limit + 1, after=page.after
+    )
     data = [_summary(one) for one in found[: page.limit]]
     return Reply(200, _ENCODE(WebhookEventList(len(found) > page.limit, data)))
 
@@ -58,7 +60,7 @@ async def replay_webhook_event(context: ApiContext, call: Call) -> Reply:
     """Send a delivery again under its old id; one that is still under way goes on as it is."""
     webhook = await _webhook(context, call)
     one = await _delivery(context, call, webhook)
-    await store.replay(context.db, webhook.webhook_id, delivery_id=one.delivery_id)
+    await store.replay(context.db, webhook.tenant_id, webhook.webhook_id, delivery_id=one.delivery_id)
     return Reply(200, _ENCODE(WebhookEventId(str(one.delivery_id))))
 
 
@@ -68,7 +70,9 @@ async def _webhook(context: ApiContext, call: Call) -> StoredWebhook:
 
 async def _delivery(context: ApiContext, call: Call, webhook: StoredWebhook) -> StoredDelivery:
     delivery_id: UUID = parse_id(call.params["event_id"], "event")
-    found = await store.list_deliveries(context.db, webhook.webhook_id, limit=1, delivery_id=delivery_id)
+    found = await store.list_deliveries(
+        context.db, webhook.tenant_id, webhook.webhook_id, limit=1, delivery_id=delivery_id
+    )
     if not found:
         raise NotFound("no such event")
     return found[0]

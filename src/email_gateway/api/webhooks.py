@@ -6,7 +6,7 @@ from uuid import UUID
 import msgspec
 from uuid_utils.compat import uuid7
 
-from email_gateway.api.calls import Call, Reply, parse_id, read_page
+from email_gateway.api.calls import Call, Reply, parse_id, parse_page
 from email_gateway.api.context import ApiContext
 from email_gateway.api.decoding import BodyDecoder, check_json
 from email_gateway.api.findings import Findings
@@ -62,7 +62,7 @@ async def get_webhook(context: ApiContext, call: Call) -> Reply:
 
 async def list_webhooks(context: ApiContext, call: Call) -> Reply:
     """Return a page of webhooks, newest first, without their secrets."""
-    webhooks, has_more = await store.list_webhooks(context.db, call.tenant_id, read_page(call))
+    webhooks, has_more = await store.list_webhooks(context.db, call.tenant_id, parse_page(call.query()))
     return Reply(
         200, _ENCODE(WebhookList(has_more, [WebhookSummary(**await _summary(context, one)) for one in webhooks]))
     )

@@ -63,7 +63,8 @@ def show_one(
 
     async def read() -> tuple[Standing, list[StoredDelivery]]:
         async with open_database(home) as db:
-            return await _get(db, webhook_id), await store.list_deliveries(db, webhook_id, limit=limit)
+            standing = await _get(db, webhook_id)
+            return standing, await store.list_deliveries(db, standing.tenant_id, webhook_id, limit=limit)
 
     standing, deliveries = asyncio.run(read())
     if as_json:
@@ -112,7 +113,13 @@ def replay(
             standing = await _get(db, webhook_id)
             async with db.transaction() as transaction:
                 number = await store.replay(
-                    transaction, webhook_id, delivery_id=delivery, since=since, until=until, failed_only=failed
+                    transaction,
+                    standing.tenant_id,
+                    webhook_id,
+                    delivery_id=delivery,
+                    since=since,
+                    until=until,
+                    failed_only=failed,
                 )
                 await add_audit(
                     transaction,
@@ -156,7 +163,9 @@ async def _test(home: HomeDir, webhook_id: UUID) -> StoredDelivery:
         try:
             async with asyncio.timeout(TEST_PATIENCE.total_seconds()):
                 while True:
-                    (one,) = await store.list_deliveries(db, webhook_id, limit=1, delivery_id=delivery_id)
+                    (one,) = await store.list_deliveries(
+                        db, standing.tenant_id, webhook_id, limit=1, delivery_id=delivery_id
+                    )
                     if one.attempts:
                         return one
                     await asyncio.sleep(TEST_POLL_SECONDS)

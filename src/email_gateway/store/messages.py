@@ -4,11 +4,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from email_gateway.errors import (
-    NotFound,
-)
+from email_gateway.errors import NotFound
 from email_gateway.mail.deliveries import State
 from email_gateway.store.database import Queries, Record
+from email_gateway.store.pages import Page
 from email_gateway.store.queries import load
 
 SQL = load("messages")
@@ -72,15 +71,6 @@ class StoredEvent:
     sealed_reply: bytes | None
 
 
-@dataclass(frozen=True, slots=True)
-class Page:
-    """Which part of a list: `after` an id means older ones, `before` an id newer ones."""
-
-    limit: int = 20
-    after: UUID | None = None
-    before: UUID | None = None
-
-
 async def get_message(db: Queries, tenant_id: UUID, message_id: UUID) -> StoredMessage:
     """Return one message of the tenant; raises NotFound, also for another tenant's."""
     found = await _complete(db, tenant_id, await db.fetch(SQL.find_messages, tenant_id, [message_id]))
@@ -95,7 +85,7 @@ async def list_messages(db: Queries, tenant_id: UUID, page: Page) -> tuple[list[
         rows = await db.fetch(SQL.list_messages_before, tenant_id, page.before, page.limit + 1)
     else:
         rows = await db.fetch(SQL.list_messages_after, tenant_id, page.after, page.limit + 1)
-    kept, has_more = cut_page(rows, page)
+    kept, has_more = page.cut(rows)
     return await _complete(db, tenant_id, kept), has_more
 
 
@@ -105,7 +95,7 @@ async def search_messages(
     """Return the messages whose `field` has this blind value; the caller opens and compares each."""
     sql = SQL.search_after if page.before is None else SQL.search_before
     cursor = page.after if page.before is None else page.before
-    rows, has_more = cut_page(await db.fetch(sql, tenant_id, field, index_key_id, value, cursor, page.limit + 1), page)
+    rows, has_more = page.cut(await db.fetch(sql, tenant_id, field, index_key_id, value, cursor, page.limit + 1))
     ids = [row["message_id"] for row in rows]
     return await _complete(db, tenant_id, await db.fetch(SQL.find_messages, tenant_id, ids)), has_more
 
@@ -135,12 +125,6 @@ def shown_value(message_id: UUID, content: bytes | None, summary: bytes | None) 
         return "message.summary", message_id, summary
     assert content is not None  # the one comes where the other is not
     return "message.content", message_id, content
-
-
-def cut_page(rows: list[Record], page: Page) -> tuple[list[Record], bool]:
-    """Drop the row that only told whether there are more, and put the newest first."""
-    kept = rows[: page.limit]
-    return (kept[::-1] if page.before is not None else kept), len(rows) > page.limit
 
 
 async def _complete(db: Queries, tenant_id: UUID, rows: list[Record]) -> list[StoredMessage]:

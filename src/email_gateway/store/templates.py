@@ -6,7 +6,7 @@ from uuid import UUID
 
 from email_gateway.errors import Conflict, DatabaseRefused, NotFound
 from email_gateway.store.database import Database, Queries
-from email_gateway.store.messages import Page, cut_page
+from email_gateway.store.pages import Page
 from email_gateway.store.queries import load
 
 SQL = load("templates")
@@ -78,7 +78,7 @@ async def list_templates(db: Queries, tenant_id: UUID, page: Page) -> tuple[list
     """Return a page of the tenant's templates, newest first, and whether there are more."""
     sql = SQL.list_templates_after if page.before is None else SQL.list_templates_before
     cursor = page.after if page.before is None else page.before
-    rows, has_more = cut_page(await db.fetch(sql, tenant_id, cursor, page.limit + 1), page)
+    rows, has_more = page.cut(await db.fetch(sql, tenant_id, cursor, page.limit + 1))
     return [StoredTemplate(*row) for row in rows], has_more
 
 

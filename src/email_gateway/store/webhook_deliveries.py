@@ -160,6 +160,7 @@ async def add_test(db: Queries, webhook_id: UUID) -> UUID:
 
 async def replay(
     db: Queries,
+    tenant_id: UUID,
     webhook_id: UUID,
     *,
     delivery_id: UUID | None = None,
@@ -168,16 +169,22 @@ async def replay(
     failed_only: bool = False,
 ) -> int:
     """Send again what was sent or given up; return how many deliveries that is."""
-    row = await db.fetch_one(SQL.replay, webhook_id, delivery_id, since, until, failed_only)
+    row = await db.fetch_one(SQL.replay, tenant_id, webhook_id, delivery_id, since, until, failed_only)
     assert row is not None  # an aggregate returns one row
     return int(row["number"])
 
 
 async def list_deliveries(
-    db: Queries, webhook_id: UUID, *, limit: int, delivery_id: UUID | None = None, after: UUID | None = None
+    db: Queries,
+    tenant_id: UUID,
+    webhook_id: UUID,
+    *,
+    limit: int,
+    delivery_id: UUID | None = None,
+    after: UUID | None = None,
 ) -> list[StoredDelivery]:
     """Return what was sent to an endpoint or waits for it, newest first and older than `after`; or the one delivery."""
-    rows = await db.fetch(SQL.list_deliveries, webhook_id, delivery_id, after, limit)
+    rows = await db.fetch(SQL.list_deliveries, tenant_id, webhook_id, delivery_id, after, limit)
     return [StoredDelivery(*row) for row in rows]
 
 

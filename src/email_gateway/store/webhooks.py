@@ -8,7 +8,7 @@ from uuid import UUID
 from email_gateway.errors import Conflict, NotFound
 from email_gateway.mail.webhooks import kinds_of
 from email_gateway.store.database import Queries
-from email_gateway.store.messages import Page, cut_page
+from email_gateway.store.pages import Page
 from email_gateway.store.queries import load
 
 SQL = load("webhooks")
@@ -93,7 +93,7 @@ async def list_webhooks(db: Queries, tenant_id: UUID, page: Page) -> tuple[list[
     """Return a page of the tenant's webhooks, newest first, and whether there are more."""
     sql = SQL.list_webhooks_after if page.before is None else SQL.list_webhooks_before
     cursor = page.after if page.before is None else page.before
-    rows, has_more = cut_page(await db.fetch(sql, tenant_id, cursor, page.limit + 1), page)
+    rows, has_more = page.cut(await db.fetch(sql, tenant_id, cursor, page.limit + 1))
     return [StoredWebhook(**{**row, "events": tuple(row["events"])}) for row in rows], has_more
 
 

@@ -30,5 +30,12 @@ CREATE TABLE template_version (
 );
 ALTER TABLE template_version ALTER COLUMN sealed_content SET STORAGE EXTERNAL;
 
-GRANT SELECT, INSERT, UPDATE, DELETE ON template, template_version TO email_gateway_service;
-GRANT SELECT ON template, template_version TO email_gateway_tenant;
+GRANT SELECT, INSERT, UPDATE, DELETE ON template, template_version TO email_gateway_service, email_gateway_tenant;
+
+-- Rows of tenants stand under row-level security where it is on.
+DO $$
+BEGIN
+    IF to_regprocedure('guard_tenant_rows(regclass)') IS NOT NULL THEN
+        PERFORM guard_tenant_rows('template'), guard_tenant_rows('template_version');
+    END IF;
+END $$;

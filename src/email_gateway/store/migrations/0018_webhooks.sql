@@ -31,6 +31,7 @@ CREATE TABLE webhook (
 -- How an endpoint does, apart from the webhook: this row changes with everything that is sent.
 -- One worker at a time holds an endpoint, so that what it is sent about one message keeps its order.
 CREATE TABLE webhook_standing (
+    tenant_id        uuid NOT NULL,
     webhook_id       uuid PRIMARY KEY REFERENCES webhook (webhook_id) ON DELETE CASCADE,
     failures         integer NOT NULL DEFAULT 0, -- in a row
     failing_since    timestamptz,
@@ -78,8 +79,16 @@ CREATE INDEX webhook_delivery_due ON webhook_delivery (webhook_id, next_attempt_
 CREATE INDEX webhook_delivery_of_webhook ON webhook_delivery (webhook_id, delivery_id);
 CREATE INDEX webhook_delivery_finished ON webhook_delivery (finished_at) WHERE state <> 'pending';
 
-GRANT SELECT, INSERT, UPDATE, DELETE ON webhook, webhook_standing, webhook_delivery TO email_gateway_service;
-GRANT SELECT ON webhook, webhook_standing, webhook_delivery TO email_gateway_tenant;
+GRANT SELECT, INSERT, UPDATE, DELETE ON webhook, webhook_standing, webhook_delivery
+    TO email_gateway_service, email_gateway_tenant;
+
+-- Rows of tenants stand under row-level security where it is on.
+DO $$
+BEGIN
+    IF to_regprocedure('guard_tenant_rows(regclass)') IS NOT NULL THEN
+        PERFORM guard_tenant_rows('webhook'), guard_tenant_rows('webhook_standing'), guard_tenant_rows('webhook_delivery');
+    END IF;
+END $$;
 
 -- Deliveries are made by the statement that makes the events, whoever writes it. Where nobody has a webhook that
 -- costs one look into a small table for each statement, and a statement has the events of many messages.

@@ -95,9 +95,9 @@ RETURNING delivery_id
 -- Send again what was sent before: one delivery, or those of a span of time, all or the failed ones.
 WITH replayed AS (
     UPDATE webhook_delivery SET state = 'pending', next_attempt_at = now(), finished_at = NULL, created_at = now(), attempts = 0
-    WHERE webhook_id = $1 AND state <> 'pending' AND ($2::uuid IS NULL OR delivery_id = $2)
-      AND ($3::timestamptz IS NULL OR happened_at >= $3) AND ($4::timestamptz IS NULL OR happened_at < $4)
-      AND (NOT $5 OR state = 'failed')
+    WHERE tenant_id = $1 AND webhook_id = $2 AND state <> 'pending' AND ($3::uuid IS NULL OR delivery_id = $3)
+      AND ($4::timestamptz IS NULL OR happened_at >= $4) AND ($5::timestamptz IS NULL OR happened_at < $5)
+      AND (NOT $6 OR state = 'failed')
     RETURNING 1
 )
 SELECT count(*) AS number FROM replayed
@@ -107,8 +107,9 @@ SELECT count(*) AS number FROM replayed
 SELECT tenant_id, message_id, delivery_id, kind, state, attempts, happened_at, attempted_at, next_attempt_at, result, status,
        milliseconds, sealed_answer
 FROM webhook_delivery
-WHERE webhook_id = $1 AND ($2::uuid IS NULL OR delivery_id = $2) AND ($3::uuid IS NULL OR delivery_id < $3)
-ORDER BY delivery_id DESC LIMIT $4
+WHERE tenant_id = $1 AND webhook_id = $2 AND ($3::uuid IS NULL OR delivery_id = $3)
+  AND ($4::uuid IS NULL OR delivery_id < $4)
+ORDER BY delivery_id DESC LIMIT $5
 
 -- name: give_up
 -- End what has waited for an endpoint that was disabled, or that nobody could reach, for longer than is retried.

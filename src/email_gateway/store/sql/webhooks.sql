@@ -3,9 +3,9 @@
 WITH added AS (
     INSERT INTO webhook (tenant_id, webhook_id, host, sealed_endpoint, sealed_secret, events, kinds, include_personal)
     SELECT $1, $2, $3, $4, $5, $6, $7, $8 WHERE (SELECT count(*) FROM webhook WHERE tenant_id = $1) < $9
-    RETURNING webhook_id
+    RETURNING tenant_id, webhook_id
 )
-INSERT INTO webhook_standing (webhook_id) SELECT webhook_id FROM added RETURNING webhook_id
+INSERT INTO webhook_standing (tenant_id, webhook_id) SELECT tenant_id, webhook_id FROM added RETURNING webhook_id
 
 -- name: get_webhook
 -- A webhook of the tenant.
@@ -67,7 +67,7 @@ SELECT webhook_id FROM deleted
 -- Every webhook as operators see it, those that fail first; what waits is counted up to so many.
 SELECT tenant.name AS tenant, webhook.tenant_id, webhook_id, host, events, status, disabled_by, failures, failing_since,
        next_try_at, waiting.number AS waiting, last.attempted_at AS last_attempt_at, last.result AS last_result
-FROM webhook JOIN tenant USING (tenant_id) JOIN webhook_standing USING (webhook_id)
+FROM webhook JOIN tenant USING (tenant_id) JOIN webhook_standing USING (tenant_id, webhook_id)
 CROSS JOIN LATERAL (
     SELECT count(*) AS number FROM (
         SELECT FROM webhook_delivery
