@@ -152,6 +152,19 @@ async def test_what_is_about_one_message_comes_in_order_also_after_a_failure(
     assert moments == sorted(moments)
 
 
+async def test_an_endpoint_is_not_taken_for_what_must_wait_behind_another_event(
+    hooked: Hooked, receiver: Receiver, db: Database
+) -> None:
+    await hooked.add_webhook(receiver)
+    message_id = await hooked.accept()
+    await hooked.happen(message_id, "delivered")
+    later = "UPDATE webhook_delivery SET next_attempt_at = now() + interval '1 hour' WHERE kind = 'accepted'"
+    await db.execute(later)
+    assert await claim_webhooks(db, limit=10, lease_for=timedelta(minutes=1)) == []
+    await hooked.accept()  # what is about another message does not wait
+    assert len(await claim_webhooks(db, limit=10, lease_for=timedelta(minutes=1))) == 1
+
+
 async def test_an_endpoint_that_hangs_costs_another_nothing(hooked: Hooked, receiver: Receiver) -> None:
     async with receiving() as hanging:
         hanging.behave = hang

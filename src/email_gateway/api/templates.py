@@ -146,7 +146,7 @@ async def load_templates(context: ApiContext, call: Call, names: Mapping[str, in
 
 async def _read(context: ApiContext, call: Call) -> tuple[StoredTemplate, Template]:
     template, sealed = await store.get_template(context.db, call.tenant_id, _name(call))
-    packed = await context.keyring.open(call.tenant_id, FIELD, template.current_version_id, sealed)
+    packed = await context.keyring.open(template.tenant_id, FIELD, template.current_version_id, sealed)
     return template, _CONTENT.decode(packed)
 
 

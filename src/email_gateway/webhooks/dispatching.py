@@ -46,7 +46,7 @@ LONGEST_PAUSE = timedelta(minutes=5)
 ENDPOINTS_AT_A_TIME = 50
 FAILING_AT_A_TIME = 25  # however many hang, the others have room
 DELIVERIES_AT_A_TIME = 10  # to one endpoint
-BATCH = 200
+BATCH = 50
 ENOUGH_FAILURES = 3  # in a batch, and the rest of it waits
 # Longer than one round of the slowest answers, since after ENOUGH_FAILURES no other is begun.
 LEASE = timedelta(seconds=30)

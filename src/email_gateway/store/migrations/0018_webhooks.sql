@@ -79,6 +79,14 @@ CREATE INDEX webhook_delivery_due ON webhook_delivery (webhook_id, next_attempt_
 CREATE INDEX webhook_delivery_of_webhook ON webhook_delivery (webhook_id, delivery_id);
 CREATE INDEX webhook_delivery_finished ON webhook_delivery (finished_at) WHERE state <> 'pending';
 
+-- Whether what is about the same message, and happened earlier, has not arrived at the endpoint yet.
+CREATE FUNCTION is_behind_another(later webhook_delivery) RETURNS boolean LANGUAGE sql STABLE PARALLEL SAFE
+    RETURN EXISTS (
+        SELECT FROM webhook_delivery AS earlier
+        WHERE earlier.tenant_id = later.tenant_id AND earlier.message_id = later.message_id
+          AND earlier.webhook_id = later.webhook_id AND earlier.state = 'pending'
+          AND (earlier.happened_at, earlier.delivery_id) < (later.happened_at, later.delivery_id));
+
 GRANT SELECT, INSERT, UPDATE, DELETE ON webhook, webhook_standing, webhook_delivery
     TO email_gateway_service, email_gateway_tenant;
 

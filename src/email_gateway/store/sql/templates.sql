@@ -45,8 +45,8 @@ WITH updated AS (
     RETURNING tenant_id, template_id, current_version_id, published_version_id
 ), dropped AS (
     DELETE FROM template_version AS version USING updated
-    WHERE version.tenant_id = $1 AND version.template_id = $2 AND version.version_id = $3
-      AND version.version_id IS DISTINCT FROM updated.published_version_id
+    WHERE version.tenant_id = updated.tenant_id AND version.template_id = updated.template_id
+      AND version.version_id = $3 AND version.version_id IS DISTINCT FROM updated.published_version_id
 )
 INSERT INTO template_version (tenant_id, template_id, version_id, sealed_content)
 SELECT tenant_id, template_id, current_version_id, $7 FROM updated

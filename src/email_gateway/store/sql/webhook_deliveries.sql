@@ -13,9 +13,9 @@ WITH RECURSIVE waiting AS (
     SELECT webhook_id FROM webhook_standing JOIN webhook USING (webhook_id) JOIN waiting USING (webhook_id)
     WHERE webhook.status = 'enabled' AND next_try_at <= now() AND coalesce(claim_expires_at <= now(), true)
       AND (failures > 0) = $3
-      AND EXISTS (SELECT FROM webhook_delivery
-                  WHERE webhook_delivery.webhook_id = webhook_standing.webhook_id AND state = 'pending'
-                    AND next_attempt_at <= now())
+      AND EXISTS (SELECT FROM webhook_delivery AS due
+                  WHERE due.webhook_id = webhook_standing.webhook_id AND state = 'pending' AND next_attempt_at <= now()
+                    AND NOT is_behind_another(due))
     ORDER BY next_try_at LIMIT $1
     FOR UPDATE OF webhook_standing SKIP LOCKED
 ), claimed AS (
@@ -41,12 +41,7 @@ SELECT delivery.delivery_id, delivery.message_id, delivery.kind, delivery.happen
              WHERE tag.tenant_id = $1 AND tag.message_id = delivery.message_id ORDER BY name) AS tag_values
 FROM (
     SELECT * FROM webhook_delivery
-    WHERE webhook_id = $2 AND state = 'pending' AND next_attempt_at <= now()
-      AND NOT EXISTS (
-        SELECT FROM webhook_delivery AS earlier
-        WHERE earlier.tenant_id = $1 AND earlier.message_id = webhook_delivery.message_id
-          AND earlier.webhook_id = $2 AND earlier.state = 'pending'
-          AND (earlier.happened_at, earlier.delivery_id) < (webhook_delivery.happened_at, webhook_delivery.delivery_id))
+    WHERE webhook_id = $2 AND state = 'pending' AND next_attempt_at <= now() AND NOT is_behind_another(webhook_delivery)
     ORDER BY next_attempt_at LIMIT $3) AS delivery
 LEFT JOIN event ON event.tenant_id = $1 AND event.message_id = delivery.message_id AND event.event_id = delivery.event_id
 LEFT JOIN message ON message.tenant_id = $1 AND message.message_id = delivery.message_id
