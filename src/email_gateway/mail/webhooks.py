@@ -27,6 +27,7 @@ WORDS = {
     "bounced": "email.bounced",
     "dead": "email.failed",
     "expired": "email.failed",
+    "kept": "email.failed",  # as in `last_event`: it was not sent and will not be
 }
 EVENTS = tuple(dict.fromkeys(WORDS.values()))
 TEST_EVENT = "webhook.test"

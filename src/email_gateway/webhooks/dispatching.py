@@ -135,16 +135,16 @@ class Dispatcher:
             await self._send_batch(webhook)
         except DatabaseUnavailable as error:
             # The lease runs out, and what was sent since is sent again: at least once, never less.
-            log.warning("webhook_put_off", webhook_id=str(webhook.webhook_id), error=error)
+            log.warning("webhook_put_off", webhook_id=webhook.webhook_id, error=error)
         except Exception:
             # One endpoint must not stop the others.
-            log.exception("webhook_failed", webhook_id=str(webhook.webhook_id))
+            log.exception("webhook_failed", webhook_id=webhook.webhook_id)
 
     async def _send_batch(self, webhook: ClaimedWebhook) -> None:
         try:
             opened = await self._open(webhook)
         except (KeyUnavailable, Tampered, InvalidValue) as error:
-            log.error("webhook_unreadable", webhook_id=str(webhook.webhook_id), error=type(error).__name__)
+            log.error("webhook_unreadable", webhook_id=webhook.webhook_id, error=type(error).__name__)
             await self._finish(webhook, [])
             return
         due = await list_due(self._db, webhook, 1 if webhook.failures else BATCH)
@@ -172,7 +172,7 @@ class Dispatcher:
         try:
             body = make_payload(due, *await self._open_personal(webhook, due))
         except (KeyUnavailable, Tampered) as error:
-            log.error("webhook_unreadable", webhook_id=str(webhook.webhook_id), error=type(error).__name__)
+            log.error("webhook_unreadable", webhook_id=webhook.webhook_id, error=type(error).__name__)
             answer = Answer("unreadable")
         else:
             # The database's clock, as everywhere: receivers refuse what is signed too early or too late.
@@ -198,9 +198,9 @@ class Dispatcher:
             disable_after=DISABLE_AFTER,
         )
         if not is_held:
-            log.warning("webhook_claim_lost", webhook_id=str(webhook.webhook_id), deliveries=len(sent))
+            log.warning("webhook_claim_lost", webhook_id=webhook.webhook_id, deliveries=len(sent))
         if is_disabled:
-            log.error("webhook_disabled", webhook_id=str(webhook.webhook_id), host=webhook.host)
+            log.error("webhook_disabled", webhook_id=webhook.webhook_id)
 
     async def _open(self, webhook: ClaimedWebhook) -> _Opened:
         async def opened(field: str, sealed: bytes) -> str:

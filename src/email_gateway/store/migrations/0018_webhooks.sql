@@ -1,7 +1,7 @@
 -- Webhooks: where a tenant's events are sent. Only additions: a process of the release before makes events as ever, and
 -- the trigger below makes deliveries of them all the same.
 
--- An endpoint may hold a token, so it is sealed, like the secrets; `host` names it to operators and in the log.
+-- An endpoint may hold a token, so it is sealed, like the secrets; `host` names it to operators.
 -- An old secret signs beside the new one for a while, so that receivers can change it without a gap.
 -- `kinds` are the kinds of events behind the words in `events`: what the trigger compares.
 CREATE TABLE webhook (
