@@ -2,6 +2,8 @@
 
 import html
 import re
+import time
+from contextlib import suppress
 
 import pytest
 from hypothesis import given
@@ -171,6 +173,19 @@ def test_what_a_message_becomes_is_measured_before_it_is_made() -> None:
 def test_no_repr_shows_what_a_template_or_a_message_says() -> None:
     template = Template(html="SECRET", variables=NAME)
     assert "SECRET" not in repr(template) + repr(render(template, {}))
+
+
+@pytest.mark.parametrize(
+    "piece",
+    ["<!---->", "<!--!>", "<a b='", '<a b="c" ', "<a ", "<", "</", "<!", "{{", "{{{", "{{ ", "{{a", "<style></style>", "-->",
+     "<!--[if x]>", "<p =", "<title>", "='", "<a\t"],
+)  # fmt: skip
+def test_no_template_takes_long_to_read(piece: str) -> None:
+    source = "{{{NAME}}}" + piece * (262_144 // len(piece)) + "{{{NAME}}}"
+    began = time.process_time()
+    with suppress(InvalidValue):
+        check_html(source, NAME)
+    assert time.process_time() - began < 20  # of this processor's own time; what is quadratic takes minutes of it
 
 
 PIECES = [

@@ -1,5 +1,6 @@
 """Templates under /v1/templates, in Resend's JSON: create, read, change, publish, duplicate, delete; and load to send."""
 
+import asyncio
 from collections.abc import Mapping
 from typing import Any
 from uuid import UUID, uuid5
@@ -47,6 +48,7 @@ FIELD = "template.content"
 KINDS = ("string", "number", "boolean")
 # Others may change a template between our reading and our writing; so often, we look again.
 TRIES = 5
+OFF_LOOP_CHARACTERS = 16 * 1024
 
 _CONTENT = msgspec.msgpack.Decoder(Template)
 _PACK = msgspec.msgpack.Encoder().encode
@@ -63,7 +65,7 @@ async def create_template(context: ApiContext, call: Call) -> Reply:
     wanted = _CREATE.decode(body)
     findings = Findings()
     name, alias = _read_names(wanted.name, wanted.alias, findings)
-    content = _read_content(wanted, findings)
+    content = await _check(call, wanted, findings)
     if content is None or findings.faults:
         raise InvalidRequest("the template is not valid", tuple(findings.faults))
     template_id: UUID = uuid7()
@@ -98,7 +100,7 @@ async def update_template(context: ApiContext, call: Call) -> Reply:
             template.alias if wanted.alias is UNSET else wanted.alias,
             findings,
         )
-        changed = _read_content(_merged(content, wanted), findings)
+        changed = await _check(call, _merged(content, wanted), findings)
         if changed is None or findings.faults:
             raise InvalidRequest("the template is not valid", tuple(findings.faults))
         version = await _seal(context, call.tenant_id, changed)
@@ -190,6 +192,14 @@ def _merged(content: Template, wanted: UpdateTemplate) -> CreateTemplate:
     }
     changes = {name: value for name in before if (value := getattr(wanted, name)) is not UNSET}
     return CreateTemplate(name="", **{**before, **changes})
+
+
+async def _check(call: Call, wanted: CreateTemplate, findings: Findings) -> Template | None:
+    """Check what a template says; a large one beside the event loop, one at a time."""
+    if len(wanted.html) + len(wanted.text or "") <= OFF_LOOP_CHARACTERS:
+        return _read_content(wanted, findings)
+    async with call.budget.in_thread:
+        return await asyncio.to_thread(_read_content, wanted, findings)
 
 
 def _read_content(wanted: CreateTemplate, findings: Findings) -> Template | None:

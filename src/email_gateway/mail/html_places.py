@@ -13,6 +13,8 @@ from collections.abc import Sequence
 from email_gateway.mail.encoding import InvalidValue
 
 _SPACE = r"\t\n\f\r "
+# Before anything else a < is text. Before a variable, a value that begins with a letter would make a tag of it.
+_OPENING = re.compile(r"<(?=[A-Za-z/!?{])")
 _TAG = re.compile(rf"</?([A-Za-z][^{_SPACE}/>]*)")
 # One attribute, or what stands between two of them. A value's quotes count only behind the equals sign.
 _ATTRIBUTE = re.compile(
@@ -42,10 +44,12 @@ class _Walk:
         self._spans = spans
         self._ends = [end for _, end in spans]
         self._is_in_comment = is_in_comment
+        self._marks: dict[str, int] = {}
 
     def go(self, at: int, end: int) -> None:
         """Walk from one place to another; what is between tags is text, where variables may stand."""
-        while (opening := self._html.find("<", at, end)) >= 0:
+        while found := _OPENING.search(self._html, at, end):
+            opening = found.start()
             if self._html.startswith("<!--", opening):
                 at = self._pass_comment(opening, end)
             elif tag := _TAG.match(self._html, opening, end):
@@ -54,7 +58,6 @@ class _Walk:
                 at = self._pass_declaration(opening, end)
             else:
                 at = opening + 1
-                # A value that begins with a letter would make a tag of it.
                 self._refuse_within(at, at + 1, "write &lt; for a < that stands before a variable")
 
     def _pass_tag(self, tag: re.Match[str], end: int) -> int:
@@ -90,7 +93,7 @@ class _Walk:
         endings = [
             (place, place + len(mark))
             for mark, first in (("-->", at + 2), ("--!>", at + 4))
-            if (place := self._html.find(mark, first, end)) >= 0
+            if (place := self._find_mark(mark, first, end)) < end
         ]
         inner_end, until = min(endings, default=(end, end))
         if inside := self._find_within(at, until):
@@ -101,6 +104,13 @@ class _Walk:
                 raise InvalidValue("in a conditional comment put text or a tag behind a variable")
             _Walk(self._html, inside, is_in_comment=True).go(condition.end(), inner_end)
         return until
+
+    def _find_mark(self, mark: str, at: int, end: int) -> int:
+        """Return where a mark stands next, or the end. What was found is kept: many comments search for one mark."""
+        if self._marks.get(mark, -1) < at:
+            found = self._html.find(mark, at, end)
+            self._marks[mark] = end if found < 0 else found
+        return self._marks[mark]
 
     def _pass_declaration(self, at: int, end: int) -> int:
         if self._html.startswith("<![CDATA[", at):
