@@ -3,14 +3,15 @@
 import re
 from binascii import Error as Base64Error
 from binascii import a2b_base64
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import TypeVar
 from uuid import UUID
 
 import msgspec
 from uuid_utils.compat import uuid7
 
-from email_gateway.api.findings import Findings
 from email_gateway.api.schemas import (
     MAX_ATTACHMENTS,
     MAX_HEADERS,
@@ -22,7 +23,7 @@ from email_gateway.api.schemas import (
     SendEmail,
     Tag,
 )
-from email_gateway.errors import InvalidRequest
+from email_gateway.errors import Fault, InvalidRequest
 from email_gateway.mail.addresses import parse_address
 from email_gateway.mail.content import Address, Attachment, Content
 from email_gateway.mail.encoding import UNSAFE_IN_NAMES, InvalidValue
@@ -49,6 +50,7 @@ PRIORITIES = {"high": 0, "normal": 1, "low": 2}
 # A content larger than this has a summary for lists beside it: all of it but the bodies.
 SUMMARISED_BYTES = 64 * 1024
 
+T = TypeVar("T")
 _TAG = re.compile(r"[A-Za-z0-9_-]{1,256}")
 _PACK = msgspec.msgpack.Encoder().encode
 
@@ -65,6 +67,26 @@ class Draft:
     lifetime: timedelta
     dead_at_expiry: bool
     priority: int
+
+
+class Findings:
+    """The mistakes of one request; `at` is where its message stands in the body."""
+
+    def __init__(self, at: str = "") -> None:
+        self._at = at
+        self.faults: list[Fault] = []
+
+    def add(self, pointer: str, detail: str, *, is_missing: bool = False) -> None:
+        """Note a mistake."""
+        self.faults.append(Fault(self._at + pointer, detail, is_missing))
+
+    def read(self, pointer: str, parse: Callable[[], T]) -> T | None:
+        """Return what `parse` makes of a value, or note what it says against it."""
+        try:
+            return parse()
+        except InvalidValue as error:
+            self.add(pointer, str(error))
+            return None
 
 
 def draft(email: SendEmail, at: str = "") -> Draft:

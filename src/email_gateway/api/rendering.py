@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 
 import msgspec
 
-from email_gateway.api.findings import Findings
+from email_gateway.api.intake import Findings
 from email_gateway.api.schemas import SendEmail, TemplateInput
 from email_gateway.errors import InvalidRequest
 from email_gateway.mail.encoding import InvalidValue

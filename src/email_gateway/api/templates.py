@@ -12,7 +12,7 @@ from uuid_utils.compat import uuid7
 from email_gateway.api.calls import Call, Reply, is_id, parse_page
 from email_gateway.api.context import ApiContext
 from email_gateway.api.decoding import BodyDecoder, check_json
-from email_gateway.api.findings import Findings
+from email_gateway.api.intake import Findings
 from email_gateway.api.schemas import MAX_RECIPIENTS
 from email_gateway.api.template_schemas import (
     MAX_NAME_CHARACTERS,

@@ -9,7 +9,7 @@ from uuid_utils.compat import uuid7
 from email_gateway.api.calls import Call, Reply, parse_id, parse_page
 from email_gateway.api.context import ApiContext
 from email_gateway.api.decoding import BodyDecoder, check_json
-from email_gateway.api.findings import Findings
+from email_gateway.api.intake import Findings
 from email_gateway.api.webhook_schemas import (
     CreateWebhook,
     UpdateWebhook,
