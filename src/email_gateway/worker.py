@@ -25,7 +25,9 @@ from email_gateway.store.deliveries import Turns
 from email_gateway.store.domains import retire_keys
 from email_gateway.store.statistics import fold_tallies
 from email_gateway.store.suppressions import prune_suppressions
+from email_gateway.store.webhook_deliveries import tidy_webhooks
 from email_gateway.vault.keyring import Keyring
+from email_gateway.webhooks import GIVE_UP_AFTER, Dispatcher
 
 log = get_logger(__name__)
 
@@ -126,7 +128,15 @@ def make_loop(foundation: Foundation, delivery: Delivery, limits: PaceLimits, re
 async def work(foundation: Foundation, loop: Loop, stop: asyncio.Event) -> None:
     """Run the loop and its upkeep until `stop`; fail when one of them fails."""
     moving = asyncio.create_task(deliver(loop))
-    keeping = (loop.queue.keep(), loop.queue.expire(), loop.keeper.keep(), tidy(foundation), fold(foundation.db))
+    webhooks = Dispatcher(foundation.db, foundation.keyring, foundation.settings.webhook_networks)
+    keeping = (
+        loop.queue.keep(),
+        loop.queue.expire(),
+        loop.keeper.keep(),
+        webhooks.run(),
+        tidy(foundation),
+        fold(foundation.db),
+    )
     upkeep = [asyncio.create_task(task) for task in keeping]
     stopped = asyncio.create_task(stop.wait())
     try:
@@ -152,6 +162,7 @@ async def tidy(foundation: Foundation) -> None:
             await prune_idempotency_keys(db)
             await retire_keys(db)
             await prune_suppressions(db)
+            await tidy_webhooks(db, GIVE_UP_AFTER)
             if field_key_age:
                 await renew_field_keys(foundation.keyring, field_key_age)
         await asyncio.sleep(TIDY_EVERY.total_seconds())

@@ -58,7 +58,10 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     ("a life of 15 days", email(expires_after=15 * 86400), "/expires_after"),
     ("a life in text", email(expires_after=MARK), "/expires_after"),
     ("a schedule", email(scheduled_at=f"tomorrow {MARK}"), "/scheduled_at"),
-    ("a template", email(template={"id": MARK}), "/template"),
+    ("a template beside a text", email(template={"id": MARK}), "/text"),
+    ("a template of nobody", email(template={"id": MARK}, text=None), "/template/id"),
+    ("a template without an id", email(template={}, text=None), "/template/id"),
+    ("a list for a variable", email(template={"id": "x", "variables": {"A": [MARK]}}, text=None), "/template/variables"),
     ("an unknown field", email(priority=MARK), "/priority"),
     ("a field of ours", email(tenant_id=MARK), "/tenant_id"),
     ("a state of ours", email(state="delivered"), "/state"),
@@ -76,6 +79,7 @@ MISSING = {
     "neither body",
     "an empty list of recipients",
     "an attachment without content",
+    "a template without an id",
 }
 
 

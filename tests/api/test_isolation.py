@@ -55,6 +55,27 @@ async def suppress(client: httpx.AsyncClient) -> str:
     return str(answer.json()["id"])
 
 
+async def add_template(client: httpx.AsyncClient) -> str:
+    answer = await client.post("/v1/templates", json={"name": f"only.other {uuid.uuid4().hex}", "html": "x"})
+    return str(answer.json()["id"])
+
+
+async def add_webhook(client: httpx.AsyncClient) -> str:
+    hook = {"endpoint": "https://only-other.example/", "events": ["email.sent"]}
+    return str((await client.post("/v1/webhooks", json=hook)).json()["id"])
+
+
+async def find_hook(client: httpx.AsyncClient) -> str:
+    return str(((await client.get("/v1/webhooks")).json()["data"] or [{"id": await add_webhook(client)}])[0]["id"])
+
+
+async def find_event(client: httpx.AsyncClient) -> str:
+    """Return an event of the webhook."""
+    hook = await find_hook(client)
+    await send(client)
+    return str((await client.get(f"/v1/webhooks/{hook}/events")).json()["data"][0]["id"])
+
+
 async def find_attachment(client: httpx.AsyncClient) -> str:
     """Return the file of the message that was sent last."""
     newest = (await client.get("/v1/emails")).json()["data"][0]["id"]
@@ -68,10 +89,15 @@ MAKERS: dict[str, Make] = {
     "api_key_id": make_key,
     "domain_id": add_domain,
     "suppression": suppress,
+    "template_id": add_template,
+    "webhook_id": find_hook,
+    "event_id": find_event,
 }
 BODIES: dict[str, Any] = {
     "PATCH /v1/emails/{email_id}": {"scheduled_at": "in 1 hour"},
     "PATCH /v1/api-keys/{api_key_id}": {"name": "taken over"},
+    "PATCH /v1/templates/{template_id}": {"name": "taken over"},
+    "PATCH /v1/webhooks/{webhook_id}": {"status": "disabled"},
     "PATCH /v1/domains/{domain_id}": {"tls": "opportunistic"},
 }
 # Routes of tenants whose paths name nothing, and how they are asked with another tenant's id of a kind where they take one.
@@ -87,6 +113,10 @@ WITHOUT_IDS: dict[str, tuple[Make, Callable[[str], dict[str, Any]]] | None] = {
     "POST /v1/suppressions/batch/add": None,
     "POST /v1/suppressions/batch/remove": None,
     "GET /v1/usage": None,
+    "POST /v1/templates": None,
+    "GET /v1/templates": (add_template, lambda cursor: {"params": {"before": cursor, "limit": 100}}),
+    "POST /v1/webhooks": None,
+    "GET /v1/webhooks": (add_webhook, lambda cursor: {"params": {"before": cursor, "limit": 100}}),
     "POST /v1/api-keys": None,
     "GET /v1/api-keys": (make_key, lambda cursor: {"params": {"before": cursor, "limit": 100}}),
 }
@@ -194,7 +224,10 @@ async def test_another_tenants_id_is_404(served: Served, route: Route) -> None:
     answer = await ask_for_anothers(served, route)
     assert (answer.status_code, answer.json()["name"]) == (404, "not_found")
     async with served.client(served.other_key) as other:  # and nothing has happened to it
-        lists = [(await other.get(f"/v1/{noun}")).text for noun in ("emails", "api-keys", "domains", "suppressions")]
+        lists = [
+            (await other.get(f"/v1/{noun}")).text
+            for noun in ("emails", "api-keys", "domains", "suppressions", "templates", "webhooks")
+        ]
         assert re.search("only.other", "".join(lists))
 
 

@@ -5,7 +5,8 @@ import httpx
 import pytest
 from uuid_utils.compat import uuid7
 
-from email_gateway.api.messages import last_event, show_address
+from email_gateway.api.messages import last_event
+from email_gateway.mail.addresses import show_address
 from email_gateway.mail.content import Address
 from email_gateway.mail.deliveries import State
 from tests.api.house import Served, email

@@ -10,6 +10,7 @@ import base64
 import hashlib
 import os
 import subprocess
+from asyncio import StreamReader, StreamWriter
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,7 @@ from tests.flow.operator import Operator
 from tests.flow.smarthost import DROPPED, GREYLISTED, REFUSED, Smarthost
 from tests.marks import MARK, find_marks, marked, tax_ids, unfold
 from tests.plugins.marks import Watch
+from tests.webhooks.receivers import Receiver, receiving
 
 # aiosmtpd is right in general; here nothing leaves the machine.
 pytestmark = [pytest.mark.anyio, pytest.mark.filterwarnings("ignore:Requiring AUTH while not requiring TLS")]
@@ -73,7 +75,10 @@ async def at_rest(run: Run, smarthost: Smarthost, watch: Watch) -> AsyncIterator
         gateway.start("api")
         gateway.start("worker")
         caller = Caller(gateway)
-        numbers, hashable = await send_everything(gateway, caller, smarthost, watch)
+        async with receiving() as receiver:
+            await keep_everything(caller, receiver)
+            numbers, hashable = await send_everything(gateway, caller, smarthost, watch)
+            await receiver.until(len(ENDS))
         session = await look_at_everything(gateway, watch)
         await refuse_everything(caller)
         hashable += caller.bodies
@@ -88,6 +93,37 @@ async def at_rest(run: Run, smarthost: Smarthost, watch: Watch) -> AsyncIterator
             credentials={**gateway.secrets, "a session's token": session},
         )
         await db.close()
+
+
+async def keep_everything(caller: Caller, receiver: Receiver) -> None:
+    """Keep a template and a webhook that are marked wherever they may be, and send by the template.
+
+    The webhook is told everything, and says it back.
+    """
+
+    async def echo(_reader: StreamReader, writer: StreamWriter) -> None:
+        body = receiver.received[-1].body
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+        await writer.drain()
+
+    receiver.behave = echo
+    hook = {"endpoint": f"{receiver.url}&mark={marked('endpoint')}", "events": ["email.sent"], "include_personal": True}
+    assert (await caller.http.post("/v1/webhooks", json=hook)).status_code == 201
+    template = {
+        "name": "Bill",
+        "alias": "bill",
+        "from": f"{marked('template-name')} <{marked('template-sender')}@example.com>",
+        "reply_to": f"{marked('template-reply')}@example.com",
+        "subject": f"{marked('template-subject')} {{{{{{NAME}}}}}}",
+        "html": f"<p>{marked('template-html')} {{{{{{NAME}}}}}}",
+        "text": marked("template-text"),
+        "variables": [{"key": "NAME", "type": "string", "fallback_value": marked("fallback")}],
+    }
+    assert (await caller.http.post("/v1/templates", json=template)).status_code == 201
+    assert (await caller.http.post("/v1/templates/bill/publish")).status_code == 200
+    for variables in ({}, {"NAME": marked("variable")}):
+        message = {"to": f"{marked('by-template')}@example.net", "template": {"id": "bill", "variables": variables}}
+        assert (await caller.http.post("/v1/emails", json=message)).status_code == 202
 
 
 async def send_everything(
@@ -269,5 +305,11 @@ async def test_what_was_searched_holds_sealed_values_of_every_kind(at_rest: AtRe
                          "idempotency": mails, "blind_index": 5 * mails, "audit": 3 * mails,
                          "suppression": 2}.items():  # fmt: skip
         assert dumped.count(f"INSERT INTO public.{table} VALUES") >= least, table
+    answers = [
+        line for line in dumped.splitlines() if "INSERT INTO public.webhook_delivery " in line and "'\\xe101" in line
+    ]
+    assert len(answers) >= len(ENDS)
+    for table in ("template_version", "webhook"):
+        assert f"INSERT INTO public.{table} VALUES" in dumped
     replies = [line for line in dumped.splitlines() if "INSERT INTO public.event " in line and "'\\xe101" in line]
     assert len(replies) >= 2  # the bounce and the greylisting, with the address that they echo

@@ -36,6 +36,12 @@ VALUES = """
     UNION ALL SELECT 'inbox.raw', inbox_id, sealed_raw FROM inbox_mail
     UNION ALL SELECT 'domain.dkim_key', dkim_key_id, sealed_private_key FROM dkim_key WHERE sealed_private_key IS NOT NULL
     UNION ALL SELECT 'suppression.entry', suppression_id, sealed_entry FROM suppression
+    UNION ALL SELECT 'template.content', version_id, sealed_content FROM template_version
+    UNION ALL SELECT 'webhook.endpoint', webhook_id, sealed_endpoint FROM webhook
+    UNION ALL SELECT 'webhook.secret', webhook_id, sealed_secret FROM webhook
+    UNION ALL SELECT 'webhook.old_secret', webhook_id, sealed_old_secret FROM webhook WHERE sealed_old_secret IS NOT NULL
+    UNION ALL SELECT 'webhook_delivery.answer', delivery_id, sealed_answer FROM webhook_delivery
+        WHERE sealed_answer IS NOT NULL
 """
 REPORTS_NOTHING: Callable[[Report], None] = lambda _: None  # noqa: E731
 
@@ -46,7 +52,7 @@ async def process(db: Database) -> Process:
 
 
 async def fill(process: Process, tenant_id: UUID, count: int) -> None:
-    """Messages with attachments, events and inbox mails, some of them without a tax id or a reply."""
+    """Messages with attachments, events and inbox mails, some of them without a tax id or a reply, templates and webhooks."""
     keys = await process.keyring.tenant(tenant_id)
     for number in range(count):
         changes = {} if number % 3 else {"recipient": None}
@@ -370,8 +376,8 @@ async def test_a_page_is_bounded_by_bytes_and_holds_one_row_at_least(
     monkeypatch.setattr(walking, "MAX_OCTETS", 1)
     reports: list[Report] = []
     await reseal(process, tenant_id, reports.append)
-    a_message_has = 2  # content and tax id; of what has one value only one is in a batch
-    assert max(report.counts.moved for report in reports) == a_message_has
+    a_webhook_has = 3  # endpoint, secret and old secret; a message has two, and of what has one value one is in a batch
+    assert max(report.counts.moved for report in reports) == a_webhook_has
     assert await key_ids(db) == {newest}
 
 

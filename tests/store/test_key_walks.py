@@ -111,6 +111,9 @@ async def test_walks_are_listed_with_about_how_much_of_each_is_done(db: Database
         ("dkim_key", 0.0),
         ("suppression", 0.0),  # there is none
         ("suppression_index", 0.0),
+        ("template_version", 0.0),  # there is none
+        ("webhook", 0.0),
+        ("webhook_delivery", 0.0),
     }
     assert found[-1].relation == "inbox_mail"  # what is finished comes last
     assert {walk.tenant for walk in found} == {"acme"}

@@ -179,6 +179,11 @@ def read_headers(scope: Scope) -> dict[bytes, bytes]:
     return headers
 
 
+def is_id(text: str) -> bool:
+    """Tell whether a text is one of our ids."""
+    return _UUID.fullmatch(text) is not None
+
+
 def parse_id(text: str, what: str) -> UUID:
     """Read an id of a path; raises NotFound, since what is not an id names nothing."""
     if not _UUID.fullmatch(text):

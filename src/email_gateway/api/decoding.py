@@ -41,7 +41,7 @@ WORDS = {
     "object": "an object",
 }
 # Fields of Resend's API that are known, and refused, because what they ask for would not happen.
-NOT_YET = frozenset({"template", "topic_id", "metadata"})
+NOT_YET = frozenset({"topic_id", "metadata"})
 ADVICE = {
     "path": "send the file itself in `content`: the gateway never fetches files",
     "on_doubt": 'use "resend" or "hold"',

@@ -45,6 +45,7 @@ from email_gateway.vault.tenant_keys import TenantKeys
 DEFAULT_LIFETIME = timedelta(days=5)
 MAX_ENCODED_BYTES = 40 * 1024 * 1024  # bodies, and attachments as base64, as the SDKs' users know it
 MAX_EXTERNAL_ID_CHARACTERS = 256
+REQUIRED = "add this field: it is required"
 PRIORITIES = {"high": 0, "normal": 1, "low": 2}
 
 # A content larger than this has a summary for lists beside it: all of it but the bodies.
@@ -93,7 +94,9 @@ class Findings:
 def draft(email: SendEmail, at: str = "") -> Draft:
     """Check a message; raises InvalidRequest with every mistake found."""
     findings = Findings(at)
-    sender = _read_field(email.sender, "/from", findings)
+    if email.sender is msgspec.UNSET:
+        findings.add("/from", REQUIRED, is_missing=True)
+    sender = _read_field(None if email.sender is msgspec.UNSET else email.sender, "/from", findings)
     if isinstance(email.sender, list) and len(email.sender) != 1:
         findings.add("/from", "give exactly one sender")
     to = _read_field(email.to, "/to", findings)
@@ -106,7 +109,8 @@ def draft(email: SendEmail, at: str = "") -> Draft:
         findings.add("/to", "give at least one recipient", is_missing=True)
     if len(to) + len(cc) + len(bcc) > MAX_RECIPIENTS:
         findings.add("/to", f"give at most {MAX_RECIPIENTS} recipients in to, cc and bcc together")
-    _check_texts(email, findings)
+    subject = _read_subject(email.subject, findings)
+    _check_bodies(email, findings)
     headers = _read_headers(email.headers or {}, findings)
     attachments = _read_attachments(email.attachments or [], findings)
     tags = _read_tags(email.tags or [], findings)
@@ -119,7 +123,7 @@ def draft(email: SendEmail, at: str = "") -> Draft:
     content = Content(
         sender=sender[0],
         envelope=envelope,
-        subject=email.subject,
+        subject=subject,
         to=to,
         cc=cc,
         bcc=bcc,
@@ -220,8 +224,14 @@ def _read_addresses(values: list[str], pointer: str, findings: Findings) -> tupl
     return tuple(address for address in read if address is not None)
 
 
-def _check_texts(email: SendEmail, findings: Findings) -> None:
-    findings.read("/subject", lambda: parse_subject(email.subject))
+def _read_subject(given: str | msgspec.UnsetType, findings: Findings) -> str:
+    if given is msgspec.UNSET:
+        findings.add("/subject", REQUIRED, is_missing=True)
+        return ""
+    return findings.read("/subject", lambda: parse_subject(given)) or ""
+
+
+def _check_bodies(email: SendEmail, findings: Findings) -> None:
     if email.html is None and email.text is None:
         findings.add("", "give html, text or both", is_missing=True)
     for pointer, text in (("/html", email.html), ("/text", email.text)):

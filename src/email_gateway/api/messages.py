@@ -17,9 +17,9 @@ from email_gateway.api.schemas import (
     PersonView,
     Tag,
 )
-from email_gateway.mail.content import Address, Content
+from email_gateway.mail.addresses import show_address
+from email_gateway.mail.content import Content
 from email_gateway.mail.deliveries import State
-from email_gateway.mail.encoding import quoted
 from email_gateway.mail.tax_ids import TaxId, unpack_tax_id
 from email_gateway.store.messages import (
     StoredDelivery,
@@ -34,7 +34,6 @@ OFF_LOOP_BYTES = 64 * 1024
 
 _CONTENT = msgspec.msgpack.Decoder(Content)
 _ENCODE = msgspec.json.Encoder().encode
-_NAMES_NEED_QUOTES = frozenset('()<>[]:;@\\,"')
 
 # Resend's words. Of several deliveries the least finished counts, then the worst. Mail that is kept has
 # failed to leave: a caller that waits for `delivered` must not wait on, nor find a word its SDK does not know.
@@ -77,14 +76,6 @@ def last_event(states: list[State], *, is_scheduled: bool = False) -> str:
     if is_scheduled:
         return "scheduled"
     return next(word for chosen, word in LAST_EVENTS if any(state in chosen for state in states))
-
-
-def show_address(address: Address) -> str:
-    """Return an address as a caller would write it, so that it can be sent again."""
-    if not address.name:
-        return address.email
-    name = quoted(address.name) if _NAMES_NEED_QUOTES.intersection(address.name) else address.name
-    return f"{name} <{address.email}>"
 
 
 def _reply(message: StoredMessage, content: Content, tax_id: TaxId | None) -> Reply:

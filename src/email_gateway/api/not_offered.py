@@ -29,11 +29,6 @@ NOT_OFFERED = (
     "/v1/segments",
     "/v1/topics",
 )
-# Remove a line with what routes it; what stays of it (`/v1/domains/claim`) moves up.
-BEING_BUILT = (
-    "/v1/templates",
-    "/v1/webhooks",
-)
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 DEEPEST = 5  # /inboxes/{id}/threads/{id}/labels/{id}
 
@@ -49,6 +44,6 @@ def _below(path: str) -> tuple[str, ...]:
 
 NOT_OFFERED_ROUTES = tuple(
     Route(method, below, refuse_not_offered, Access.SENDING, "Not offered", None, status=501)
-    for path, method in product((*NOT_OFFERED, *BEING_BUILT), METHODS)
+    for path, method in product(NOT_OFFERED, METHODS)
     for below in _below(path)
 )

@@ -20,6 +20,7 @@ import msgspec
 from email_gateway.api.bodies import LargeBody
 from email_gateway.api.preparing import Order
 from email_gateway.api.problems import UnsupportedMediaType
+from email_gateway.api.rendering import TemplatesNeeded
 from email_gateway.errors import CallerError, Fault, InvalidRequest, Overloaded
 from email_gateway.observe import get_logger
 from email_gateway.settings import environ_of
@@ -62,14 +63,21 @@ class Refused(msgspec.Struct, frozen=True, tag="refused"):
     faults: tuple[Fault, ...]
 
 
+class Needed(msgspec.Struct, frozen=True, tag="needed"):
+    """The body names templates, each so many times: send the order again with them."""
+
+    names: dict[str, int]
+
+
 class Failed(msgspec.Struct, frozen=True, tag="failed"):
     """A mistake of ours, by the name of its class: what it says might quote the body."""
 
     reason: str
 
 
+Answer = Done | Refused | Needed | Failed
 ENCODE = msgspec.msgpack.Encoder().encode
-_ANSWER = msgspec.msgpack.Decoder(Done | Refused | Failed)
+_ANSWER = msgspec.msgpack.Decoder(Answer)
 _REQUEST = msgspec.msgpack.Decoder(NewRequest)
 
 
@@ -168,15 +176,17 @@ def _receive_all(connection: socket.socket, size: int) -> bytes:
     return b"".join(parts)
 
 
-def _exchange(connection: socket.socket, work: bytes, body: int) -> tuple[Done | Refused | Failed, int | None]:
+def _exchange(connection: socket.socket, work: bytes, body: int) -> tuple[Answer, int | None]:
     send(connection, work, body)
     answer, fd = receive(connection)
     return _ANSWER.decode(answer), fd
 
 
-def _read(answer: Done | Refused | Failed, fd: int | None) -> NewRequest:
+def _read(answer: Answer, fd: int | None) -> NewRequest:
     if isinstance(answer, Refused):
         raise _refusal(answer.code, answer.detail, answer.faults)
+    if isinstance(answer, Needed):
+        raise TemplatesNeeded(answer.names)
     if isinstance(answer, Failed) or fd is None:
         reason = answer.reason if isinstance(answer, Failed) else "no file came"
         raise RuntimeError(f"a large message could not be prepared: {reason}")

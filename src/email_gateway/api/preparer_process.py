@@ -12,8 +12,9 @@ import sys
 import msgspec
 
 from email_gateway.api.bodies import LargeBody
-from email_gateway.api.preparer import ENCODE, Done, Failed, Refused, Work, receive, send
+from email_gateway.api.preparer import ENCODE, Done, Failed, Needed, Refused, Work, receive, send
 from email_gateway.api.preparing import prepare
+from email_gateway.api.rendering import TemplatesNeeded
 from email_gateway.errors import CallerError, InvalidRequest
 from email_gateway.private_memory import keep_memory_private
 from email_gateway.vault.data_keys import FieldKey, IndexKey
@@ -48,6 +49,8 @@ def _serve(connection: socket.socket) -> None:
     except CallerError as refused:
         faults = refused.faults if isinstance(refused, InvalidRequest) else ()
         send(connection, ENCODE(Refused(refused.code, str(refused), faults)))
+    except TemplatesNeeded as needed:
+        send(connection, ENCODE(Needed(dict(needed.names))))
     except Exception as error:  # noqa: BLE001 - the outermost frame; a traceback might quote the body
         send(connection, ENCODE(Failed(type(error).__name__)))
     else:

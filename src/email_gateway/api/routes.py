@@ -21,6 +21,7 @@ from email_gateway.api import (
     traces,
     usage,
 )
+from email_gateway.api.account_routes import TEMPLATES, WEBHOOKS
 from email_gateway.api.calls import Call, Reply
 from email_gateway.api.context import ApiContext
 from email_gateway.api.domain_routes import DOMAINS
@@ -536,6 +537,8 @@ ROUTES = (
     *API_KEYS,
     *SUPPRESSIONS,
     *USAGE,
+    *TEMPLATES,
+    *WEBHOOKS,
     *HEALTH,
     *SECRETS,
     *KEYS,

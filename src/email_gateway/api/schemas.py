@@ -64,14 +64,31 @@ class Person(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     external_id: Annotated[str, Meta(description="Your own id of the person.", max_length=256)] | None = None
 
 
+class TemplateInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A published template, and what stands in the places of its variables."""
+
+    id: Annotated[str, Meta(description="The template's id or alias.", min_length=1, max_length=100)]
+    variables: Annotated[
+        dict[str, str | int | float | bool | None] | None,
+        Meta(description="A value for each variable that has no fallback; always escaped in HTML."),
+    ] = None
+
+
 class SendEmail(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename={"sender": "from"}):
     """One message to send."""
 
-    sender: Annotated[str | list[str], Meta(description="`user@example.com` or `Name <user@example.com>`.")]
     to: Annotated[str | list[str], Meta(description=ADDRESS_LIST)]
-    subject: Annotated[str, Meta(description="At most 998 characters.", max_length=998)]
-    html: Annotated[str | None, Meta(description="The HTML body; this or `text` is required.")] = None
-    text: Annotated[str | None, Meta(description="The plain text body; this or `html` is required.")] = None
+    sender: Annotated[
+        str | list[str] | msgspec.UnsetType,
+        Meta(description="`user@example.com` or `Name <user@example.com>`; required unless the template has it."),
+    ] = msgspec.UNSET
+    subject: (
+        Annotated[str, Meta(description="At most 998 characters; required unless the template has it.", max_length=998)]
+        | msgspec.UnsetType
+    ) = msgspec.UNSET
+    html: Annotated[str | None, Meta(description="The HTML body; this, `text` or `template` is required.")] = None
+    text: Annotated[str | None, Meta(description="The plain text body; this, `html` or `template` is required.")] = None
+    template: Annotated[TemplateInput | None, Meta(description="What to send instead of `html` and `text`.")] = None
     cc: Annotated[str | list[str] | None, Meta(description=ADDRESS_LIST)] = None
     bcc: Annotated[str | list[str] | None, Meta(description=ADDRESS_LIST)] = None
     reply_to: Annotated[str | list[str] | None, Meta(description=ADDRESS_LIST)] = None

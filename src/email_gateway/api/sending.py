@@ -4,12 +4,16 @@ import asyncio
 import re
 from typing import Literal
 
+import msgspec
+
 from email_gateway.api.access import check_senders
 from email_gateway.api.bodies import LargeBody
 from email_gateway.api.calls import MAX_BODY_BYTES, Call, Reply
 from email_gateway.api.context import ApiContext
 from email_gateway.api.correlation import find_traceparent
 from email_gateway.api.preparing import Order, prepare
+from email_gateway.api.rendering import TemplatesNeeded
+from email_gateway.api.templates import load_templates
 from email_gateway.errors import DomainNotVerified, InvalidRequest, RateLimited
 from email_gateway.limits.callers import CallerStanding
 from email_gateway.observe import ACCEPTED
@@ -45,7 +49,11 @@ async def _accept(context: ApiContext, call: Call, kind: Literal["one", "strict"
     body = await call.read_body(MAX_BODY_BYTES)
     keys = await context.keyring.tenant(call.tenant_id)
     with keys.uses:
-        accepted = await _store(context, call, order, keys, body)
+        try:
+            accepted = await _store(context, call, order, keys, body)
+        except TemplatesNeeded as needed:
+            templates = await load_templates(context, call, needed.names)
+            accepted = await _store(context, call, msgspec.structs.replace(order, templates=templates), keys, body)
     return Reply(202, accepted.response, REPLAYED if accepted.is_replay else ())
 
 
@@ -56,7 +64,8 @@ async def _store(
     if isinstance(body, LargeBody):
         async with call.budget.at_work:
             return await _commit(context, call, await context.preparer.prepare(order, keys, body))
-    if len(body) <= (OFF_LOOP_BYTES if order.kind == "one" else OFF_LOOP_BATCH_BYTES):
+    # `held` is the body, and once templates are loaded what is made of them.
+    if call.held <= (OFF_LOOP_BYTES if order.kind == "one" else OFF_LOOP_BATCH_BYTES):
         return await _commit(context, call, prepare(order, keys, body))
     async with call.budget.in_thread:
         request = await asyncio.to_thread(prepare, order, keys, body)

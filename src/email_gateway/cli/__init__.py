@@ -22,6 +22,7 @@ COMMANDS = {
     "status": ("email_gateway.cli.status", "Show the deliveries of each tenant by state, what waits and for how long, and whether mail is accepted."),
     "queue": ("email_gateway.cli.queue", "See what waits and what is held; hold, release, try now."),
     "dlq": ("email_gateway.cli.dlq", "Look at dead letters, and retry or discard them."),
+    "webhooks": ("email_gateway.cli.webhooks", "Look at webhooks and what was sent to them; send again, test."),
     "trace": ("email_gateway.cli.trace", "Tell one mail's whole story, by its id."),
     "doctor": ("email_gateway.cli.doctor", "Look at AWS, the secrets, PostgreSQL, Redis and the smarthost, and name the next command for what is wrong."),
     "login": ("email_gateway.cli.login", "Print a link that opens the dashboard once, within ten minutes, in a browser on the gateway's machine."),

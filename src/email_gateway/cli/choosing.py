@@ -1,5 +1,6 @@
-"""Options by which the operator's commands name mail: a domain, a tenant, a reason for the audit."""
+"""Options by which the operator's commands name mail: a domain, a tenant, an age, a reason for the audit."""
 
+from datetime import timedelta
 from typing import Annotated
 from uuid import UUID
 
@@ -10,6 +11,7 @@ from email_gateway.store.accounts import Tenant, find_tenant_by_name
 from email_gateway.store.database import Queries
 
 MIN_REASON, MAX_REASON = 3, 200
+UNITS = {"m": 60, "h": 3_600, "d": 86_400}
 
 
 def check_reason(text: str | None) -> str | None:
@@ -38,3 +40,11 @@ async def find_tenant_id(db: Queries, text: str) -> UUID:
         return UUID(text)
     except ValueError:
         return (await get_tenant(db, text)).tenant_id
+
+
+def parse_age(text: str, option: str) -> timedelta:
+    """Read an age such as 30m, 12h or 7d; raises BadParameter, which names the option."""
+    number, unit = text[:-1], text[-1:]
+    if unit not in UNITS or not (number.isascii() and number.isdigit() and len(number) <= 6):
+        raise typer.BadParameter("write an age such as 30m, 12h or 7d", param_hint=option)
+    return timedelta(seconds=int(number) * UNITS[unit])

@@ -4,7 +4,7 @@ import asyncio
 import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Annotated
 
 import msgspec
@@ -12,7 +12,7 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from email_gateway.api.dead_letters import dead_letter_detail, dead_letter_list
-from email_gateway.cli.choosing import check_reason, find_tenant_id
+from email_gateway.cli.choosing import check_reason, find_tenant_id, parse_age
 from email_gateway.cli.connecting import name_of_user, open_database
 from email_gateway.cli.exits import CommandFailed
 from email_gateway.cli.options import AsJson, HomeDir, examples
@@ -31,8 +31,6 @@ app = typer.Typer(
     no_args_is_help=True,
     help="Look at dead letters, and retry or discard them.",
 )
-
-UNITS = {"m": 60, "h": 3_600, "d": 86_400}
 
 Id = Annotated[str, typer.Argument(metavar="ID", help="A dead letter's id, as `dlq list` shows it.")]
 MaybeId = Annotated[
@@ -66,7 +64,7 @@ class Filter:
             tenant_id=await find_tenant_id(db, self.tenant) if self.tenant else None,
             reason=self.reason,
             domain=self.domain.lower() if self.domain else None,
-            dead_before=datetime.now(UTC) - _parse_age(self.older_than) if self.older_than else None,
+            dead_before=datetime.now(UTC) - parse_age(self.older_than, "--older-than") if self.older_than else None,
         )
 
 
@@ -243,13 +241,6 @@ async def _change_all(db: Database, act: Act, asked: Asked, chosen: DeadFilter, 
             changed += page
             progress.update(task, advance=page)
     return changed
-
-
-def _parse_age(text: str) -> timedelta:
-    number, unit = text[:-1], text[-1:]
-    if unit not in UNITS or not (number.isascii() and number.isdigit() and len(number) <= 6):
-        raise typer.BadParameter("write an age such as 30m, 12h or 7d", param_hint="--older-than")
-    return timedelta(seconds=int(number) * UNITS[unit])
 
 
 def _print_list(letters: list[DeadLetter], has_more: bool, stats: DeadStats) -> None:

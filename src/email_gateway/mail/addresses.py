@@ -12,7 +12,7 @@ from contextlib import suppress
 import idna
 
 from email_gateway.mail.content import Address
-from email_gateway.mail.encoding import UNSAFE_IN_NAMES, InvalidValue
+from email_gateway.mail.encoding import UNSAFE_IN_NAMES, InvalidValue, quoted
 
 MAX_LOCAL_OCTETS = 64  # RFC 5321 section 4.5.3.1.1
 MAX_DOMAIN_OCTETS = 255  # RFC 5321 section 4.5.3.1.2
@@ -31,6 +31,8 @@ _DOMAIN = re.compile(r"(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z](?:[a-z0-
 _QUOTED_NAME = re.compile(r'"((?:[^"\\]|\\.)*)"')
 _ESCAPE = re.compile(r"\\(.)")
 _ADDRESS_IN_NAME = re.compile(r"[<>]|[^\s@]@[^\s@]")
+
+_NAMES_NEED_QUOTES = frozenset('()<>[]:;@\\,"')
 
 _ADVICE = (
     ('"', "write the part before the @ without quotes"),
@@ -65,6 +67,14 @@ def parse_address(text: str) -> Address:
     if len(name) > MAX_NAME_CHARACTERS:
         raise InvalidAddress("shorten the name beside the address to 256 characters")
     return Address(_parse_mailbox(mailbox), name or None)
+
+
+def show_address(address: Address) -> str:
+    """Return an address as a caller would write it, so that it can be sent again."""
+    if not address.name:
+        return address.email
+    name = quoted(address.name) if _NAMES_NEED_QUOTES.intersection(address.name) else address.name
+    return f"{name} <{address.email}>"
 
 
 def canonical_address(email: str) -> bytes:

@@ -32,6 +32,7 @@ from email_gateway.observe.metrics import (
     SUSPECTS_DEAD,
     UNWRITTEN,
     VERSION_AGE,
+    WEBHOOKS,
     render_metrics,
 )
 
@@ -66,6 +67,7 @@ __all__ = [
     "SUSPECTS_DEAD",
     "UNWRITTEN",
     "VERSION_AGE",
+    "WEBHOOKS",
     "bind",
     "configure_logging",
     "get_logger",

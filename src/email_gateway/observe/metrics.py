@@ -42,6 +42,12 @@ SUSPECTS_DEAD = Counter(
     registry=REGISTRY,
 )
 LATE_RESULTS = Counter("email_gateway_late_results", "Results that came after their claim was lost.", registry=REGISTRY)
+WEBHOOKS = Counter(
+    "email_gateway_webhook_attempts",
+    "What was sent to callers' endpoints, by what came of it.",
+    ["result"],
+    registry=REGISTRY,
+)
 UNWRITTEN = Gauge(
     "email_gateway_unwritten_results", "Results that wait for the database to take them.", registry=REGISTRY
 )

@@ -29,6 +29,7 @@ from email_gateway.settings.parsing import (
 DEPLOYED = ("production", "staging")
 TRANSPORTS = ("inbox", "smtp")
 LATER_TRANSPORTS = ("ses", "mx")
+LOOPBACK = parse_networks("127.0.0.0/8, ::1")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +70,7 @@ class Settings:
     metrics_listen: tuple[str, int] | None
     dns_resolvers: tuple[tuple[str, int], ...]
     require_verified_domains: bool
+    webhook_allowed_networks: tuple[Network, ...]
     database_url: str | None = field(default=None, repr=False)
     redis_url: str | None = field(default=None, repr=False)
     smtp_url: str | None = field(default=None, repr=False)
@@ -88,6 +90,11 @@ class Settings:
     def keeps_mail(self) -> bool:
         """Whether mail is kept where people expect it: the inbox was asked for by name."""
         return self.is_deployed and self.transport == "inbox"
+
+    @property
+    def webhook_networks(self) -> tuple[Network, ...]:
+        """Where webhooks may go beside public addresses: in development to this machine."""
+        return self.webhook_allowed_networks + (() if self.is_deployed else LOOPBACK)
 
 
 def parse_transport(text: str) -> str:
@@ -192,6 +199,9 @@ SETTINGS = (
             parse_choice("DEBUG", "INFO", "WARNING", "ERROR")),
     Setting("METRICS_EMF", "false",
             "Whether each process writes its metrics to standard output every minute, for CloudWatch.", parse_switch),
+    Setting("WEBHOOK_ALLOWED_NETWORKS", "",
+            "Private networks to which webhooks may be sent, such as 10.20.0.0/16, separated by commas.",
+            parse_networks),
     Setting("METRICS_LISTEN", None,
             "Where each process, a worker too, serves its metrics to Prometheus, such as 127.0.0.1:9464; one that"
             " finds the port taken takes the next.", parse_listener),

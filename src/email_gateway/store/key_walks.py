@@ -27,6 +27,9 @@ class Relation(StrEnum):
     INBOX_MAIL = "inbox_mail"
     DKIM_KEY = "dkim_key"
     SUPPRESSION = "suppression"
+    TEMPLATE_VERSION = "template_version"
+    WEBHOOK = "webhook"
+    WEBHOOK_DELIVERY = "webhook_delivery"
 
     @property
     def fields(self) -> tuple[str, ...]:
@@ -41,6 +44,9 @@ FIELDS = {
     Relation.INBOX_MAIL: ("inbox.raw",),
     Relation.DKIM_KEY: ("domain.dkim_key",),
     Relation.SUPPRESSION: ("suppression.entry",),
+    Relation.TEMPLATE_VERSION: ("template.content",),
+    Relation.WEBHOOK: ("webhook.endpoint", "webhook.secret", "webhook.old_secret"),
+    Relation.WEBHOOK_DELIVERY: ("webhook_delivery.answer",),
 }
 # The walks that copy an index to another key, and what each goes over.
 COPIES = {"blind_index": Relation.MESSAGE, "suppression_index": Relation.SUPPRESSION}
@@ -48,6 +54,8 @@ COPIES = {"blind_index": Relation.MESSAGE, "suppression_index": Relation.SUPPRES
 
 class Position(NamedTuple):
     """A row: the message or the domain it belongs to, or itself, and the id that its values are bound to."""
+
+    """A row: the message or template it belongs to, or itself, and the id that its values are bound to."""
 
     parent_id: UUID = START
     row_id: UUID = START

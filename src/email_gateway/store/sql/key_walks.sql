@@ -54,6 +54,18 @@ SELECT count(*) AS count FROM dkim_key WHERE tenant_id = $1 AND domain_id >= $2
 -- The same of suppressions.
 SELECT count(*) AS count FROM suppression WHERE tenant_id = $1 AND suppression_id > $2
 
+-- name: count_template_version
+-- The same of templates.
+SELECT count(*) AS count FROM template_version WHERE tenant_id = $1 AND template_id >= $2
+
+-- name: count_webhook
+-- The same of webhooks.
+SELECT count(*) AS count FROM webhook WHERE tenant_id = $1 AND webhook_id > $2
+
+-- name: count_webhook_delivery
+-- The same of what was sent to webhooks; those without an answer are looked at too.
+SELECT count(*) AS count FROM webhook_delivery WHERE tenant_id = $1 AND message_id >= $2
+
 -- name: measure_message
 -- Where a walk stands among the tenant's rows: the first and the last, and how many are behind it and before
 -- it, of each at most so many, since what grows is not counted to its end. The order has the primary key
@@ -109,6 +121,31 @@ SELECT (SELECT suppression_id FROM suppression WHERE tenant_id = $1 ORDER BY sup
                              ORDER BY suppression_id DESC LIMIT $3) AS counted) AS behind,
        (SELECT count(*) FROM (SELECT FROM suppression WHERE tenant_id = $1 AND suppression_id > $2
                              ORDER BY suppression_id LIMIT $3) AS counted) AS ahead
+
+-- name: measure_template_version
+-- The same of templates.
+SELECT (SELECT template_id FROM template_version WHERE tenant_id = $1 ORDER BY template_id LIMIT 1) AS first,
+       (SELECT template_id FROM template_version WHERE tenant_id = $1 ORDER BY template_id DESC LIMIT 1) AS last,
+       (SELECT count(*) FROM (SELECT FROM template_version WHERE tenant_id = $1 AND template_id <= $2
+                             ORDER BY template_id DESC LIMIT $3) AS counted) AS behind,
+       (SELECT count(*) FROM (SELECT FROM template_version WHERE tenant_id = $1 AND template_id > $2
+                             ORDER BY template_id LIMIT $3) AS counted) AS ahead
+
+-- name: measure_webhook
+-- The same of webhooks, of which there are few.
+SELECT (SELECT webhook_id FROM webhook WHERE tenant_id = $1 ORDER BY webhook_id LIMIT 1) AS first,
+       (SELECT webhook_id FROM webhook WHERE tenant_id = $1 ORDER BY webhook_id DESC LIMIT 1) AS last,
+       (SELECT count(*) FROM (SELECT FROM webhook WHERE tenant_id = $1 AND webhook_id <= $2 LIMIT $3) AS counted) AS behind,
+       (SELECT count(*) FROM (SELECT FROM webhook WHERE tenant_id = $1 AND webhook_id > $2 LIMIT $3) AS counted) AS ahead
+
+-- name: measure_webhook_delivery
+-- The same of what was sent to webhooks.
+SELECT (SELECT message_id FROM webhook_delivery WHERE tenant_id = $1 ORDER BY message_id LIMIT 1) AS first,
+       (SELECT message_id FROM webhook_delivery WHERE tenant_id = $1 ORDER BY message_id DESC LIMIT 1) AS last,
+       (SELECT count(*) FROM (SELECT FROM webhook_delivery WHERE tenant_id = $1 AND message_id <= $2
+                             ORDER BY message_id DESC LIMIT $3) AS counted) AS behind,
+       (SELECT count(*) FROM (SELECT FROM webhook_delivery WHERE tenant_id = $1 AND message_id > $2
+                             ORDER BY message_id LIMIT $3) AS counted) AS ahead
 
 -- name: page_message
 -- The next rows in the order of the primary key: at most so many, and none after that with which the
@@ -180,6 +217,39 @@ FROM (SELECT suppression_id, xmin, sealed_entry, sum(octet_length(sealed_entry))
       ORDER BY suppression_id LIMIT $4) AS page
 WHERE bytes - octet_length(sealed_entry) < $5::bigint ORDER BY suppression_id
 
+-- name: page_template_version
+-- The same of templates, in the order of their ids.
+SELECT template_id, version_id, xmin, sealed_content
+FROM (SELECT template_id, version_id, xmin, sealed_content, sum(octet_length(sealed_content)) OVER running AS bytes
+      FROM template_version
+      WHERE tenant_id = $1 AND template_id >= $2 AND (template_id, version_id) > ($2::uuid, $3::uuid)
+      WINDOW running AS (ORDER BY template_id, version_id ROWS UNBOUNDED PRECEDING)
+      ORDER BY template_id, version_id LIMIT $4) AS page
+WHERE bytes - octet_length(sealed_content) < $5::bigint ORDER BY template_id, version_id
+
+-- name: page_webhook
+-- The same of webhooks, which are short and few.
+SELECT webhook_id, webhook_id, xmin, sealed_endpoint, sealed_secret, sealed_old_secret
+FROM (SELECT webhook_id, xmin, sealed_endpoint, sealed_secret, sealed_old_secret, bytes, sum(bytes) OVER running AS until
+      FROM (SELECT webhook_id, xmin, sealed_endpoint, sealed_secret, sealed_old_secret,
+                   octet_length(sealed_endpoint) + octet_length(sealed_secret) AS bytes
+            FROM webhook
+            WHERE tenant_id = $1 AND webhook_id >= $2 AND (webhook_id, webhook_id) > ($2::uuid, $3::uuid)) AS next
+      WINDOW running AS (ORDER BY webhook_id ROWS UNBOUNDED PRECEDING)
+      ORDER BY webhook_id LIMIT $4) AS page
+WHERE until - bytes < $5::bigint ORDER BY webhook_id
+
+-- name: page_webhook_delivery
+-- The same of what was sent to webhooks. An answer's beginning is short, but is measured all the same.
+SELECT message_id, delivery_id, xmin, sealed_answer
+FROM (SELECT message_id, delivery_id, xmin, sealed_answer,
+             sum(coalesce(octet_length(sealed_answer), 0)) OVER running AS bytes
+      FROM webhook_delivery
+      WHERE tenant_id = $1 AND message_id >= $2 AND (message_id, delivery_id) > ($2::uuid, $3::uuid)
+      WINDOW running AS (ORDER BY message_id, delivery_id ROWS UNBOUNDED PRECEDING)
+      ORDER BY message_id, delivery_id LIMIT $4) AS page
+WHERE bytes - coalesce(octet_length(sealed_answer), 0) < $5::bigint ORDER BY message_id, delivery_id
+
 -- name: replace_message
 -- Put values in the place of those that were read. xmin is the transaction that wrote a row: one that
 -- was changed meanwhile has another, and stays as it is. A value that was in pieces becomes whole.
@@ -248,6 +318,14 @@ WITH replaced AS (
     FROM (SELECT unnest($2::uuid[]) AS parent_id, unnest($3::uuid[]) AS row_id, unnest($4::xid[]) AS version,
                  unnest($5::bytea[]) AS value) AS fresh
     WHERE tenant_id = $1 AND domain_id = parent_id AND dkim_key_id = row_id AND dkim_key.xmin = version
+
+-- name: replace_template_version
+-- The same of templates.
+WITH replaced AS (
+    UPDATE template_version SET sealed_content = fresh.value
+    FROM (SELECT unnest($2::uuid[]) AS parent_id, unnest($3::uuid[]) AS row_id, unnest($4::xid[]) AS version,
+                 unnest($5::bytea[]) AS value) AS fresh
+    WHERE tenant_id = $1 AND template_id = parent_id AND version_id = row_id AND template_version.xmin = version
       AND fresh.value IS NOT NULL
     RETURNING 1
 )
@@ -260,6 +338,28 @@ WITH replaced AS (
     FROM (SELECT unnest($2::uuid[]) AS parent_id, unnest($3::uuid[]) AS row_id, unnest($4::xid[]) AS version,
                  unnest($5::bytea[]) AS value) AS fresh
     WHERE tenant_id = $1 AND suppression_id = parent_id AND suppression_id = row_id AND suppression.xmin = version
+
+-- name: replace_webhook
+-- The same of webhooks.
+WITH replaced AS (
+    UPDATE webhook SET sealed_endpoint = coalesce(fresh.endpoint, sealed_endpoint),
+                       sealed_secret = coalesce(fresh.secret, sealed_secret),
+                       sealed_old_secret = coalesce(fresh.old_secret, sealed_old_secret)
+    FROM (SELECT unnest($2::uuid[]) AS parent_id, unnest($3::uuid[]) AS row_id, unnest($4::xid[]) AS version,
+                 unnest($5::bytea[]) AS endpoint, unnest($6::bytea[]) AS secret, unnest($7::bytea[]) AS old_secret) AS fresh
+    WHERE tenant_id = $1 AND webhook_id = parent_id AND webhook_id = row_id AND webhook.xmin = version
+      AND num_nonnulls(fresh.endpoint, fresh.secret, fresh.old_secret) > 0
+    RETURNING num_nonnulls(fresh.endpoint, fresh.secret, fresh.old_secret) AS number
+)
+SELECT coalesce(sum(number), 0) AS number FROM replaced
+
+-- name: replace_webhook_delivery
+-- The same of what was sent to webhooks.
+WITH replaced AS (
+    UPDATE webhook_delivery SET sealed_answer = fresh.value
+    FROM (SELECT unnest($2::uuid[]) AS parent_id, unnest($3::uuid[]) AS row_id, unnest($4::xid[]) AS version,
+                 unnest($5::bytea[]) AS value) AS fresh
+    WHERE tenant_id = $1 AND message_id = parent_id AND delivery_id = row_id AND webhook_delivery.xmin = version
       AND fresh.value IS NOT NULL
     RETURNING 1
 )

@@ -33,6 +33,8 @@ SELECT EXISTS (SELECT FROM crypto_key) OR EXISTS (SELECT FROM crypto_key_wrap)
     OR EXISTS (SELECT FROM message) OR EXISTS (SELECT FROM attachment) OR EXISTS (SELECT FROM inbox_mail)
     OR EXISTS (SELECT FROM dkim_key)
     OR EXISTS (SELECT FROM blind_index) OR EXISTS (SELECT FROM idempotency) OR EXISTS (SELECT FROM suppression)
+    OR EXISTS (SELECT FROM blind_index) OR EXISTS (SELECT FROM idempotency) OR EXISTS (SELECT FROM template_version)
+    OR EXISTS (SELECT FROM webhook) OR EXISTS (SELECT FROM webhook_delivery WHERE sealed_answer IS NOT NULL)
     OR EXISTS (SELECT FROM event WHERE sealed_reply IS NOT NULL) AS found
 
 -- name: update_root_versions
