@@ -22,7 +22,8 @@ CREATE INDEX delivery_ended ON delivery (tenant_id, state, message_id)
 
 -- What a tenant changes by itself of its own mail: when it leaves, whether at all, and that it is tried again. The
 -- running totals count that too.
-GRANT UPDATE ON delivery TO email_gateway_tenant;
+GRANT UPDATE (state, next_attempt_at, scheduled_at, expires_at, finished_at, reason, crashes, lane) ON delivery
+    TO email_gateway_tenant;
 GRANT UPDATE (expires_at) ON message TO email_gateway_tenant;
 GRANT INSERT ON event, tally TO email_gateway_tenant;
 
