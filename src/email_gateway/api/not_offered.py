@@ -19,6 +19,7 @@ NOT_OFFERED = (
     "/v1/contact-properties",
     "/v1/contacts",
     "/v1/domains/claim",
+    "/v1/domains/{domain_id}/claim",
     "/v1/emails/metrics",
     "/v1/emails/receiving",
     "/v1/emails/{email_id}/share",
