@@ -1,6 +1,7 @@
 """API keys under /v1/api-keys, driven by Resend's own SDKs: Python, synchronous and not, and Node."""
 
 import asyncio
+import uuid
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_network
 from typing import Any
@@ -139,6 +140,20 @@ async def test_a_key_may_delete_itself(api: Served, acme: httpx.AsyncClient) -> 
     itself = (await acme.get("/v1/api-keys")).json()["data"][0]["id"]
     assert (await acme.delete(f"/v1/api-keys/{itself}")).status_code == 200
     assert (await until_refused(acme)).status_code == 403
+
+
+async def test_a_key_is_bound_to_a_domain_by_the_domains_id_too(client: httpx.AsyncClient) -> None:
+    domain = (await client.post("/v1/domains", json={"name": "bound.example"})).json()
+    wanted = {"name": "by id", "permission": "sending_access", "domain_id": domain["id"]}
+    made = (await client.post("/v1/api-keys", json=wanted)).json()
+    (key,) = [key for key in (await client.get("/v1/api-keys")).json()["data"] if key["id"] == made["id"]]
+    assert key["domain_id"] == "bound.example"
+
+
+async def test_a_key_is_bound_to_no_domain_that_is_not_the_tenants(client: httpx.AsyncClient) -> None:
+    wanted = {"name": "x", "permission": "sending_access", "domain_id": str(uuid.uuid4())}
+    answer = await client.post("/v1/api-keys", json=wanted)
+    assert (answer.status_code, answer.json()["errors"][0]["pointer"]) == (422, "/domain_id")
 
 
 async def test_a_key_of_a_domain_sends_from_that_domain_only(api: Served, acme: httpx.AsyncClient) -> None:

@@ -23,16 +23,22 @@ OPEN_FUNCTIONS = ("whole_value", "lock_index_keys")  # run as their owner, and a
 # A row in each table that nothing else here fills; the braces are what the tenant's id, a row's and a sealed value are.
 ROWS = (
     "domain (tenant_id, domain_id, name) VALUES ({tenant}, {row}, 'acme.example')",
-    "dkim_key (tenant_id, domain_id, dkim_key_id, selector, algorithm, public_key, sealed_private_key)"
-    " VALUES ({tenant}, {row}, {row}, 's', 'rsa-sha256', '', {sealed})",
+    (
+        "dkim_key (tenant_id, domain_id, dkim_key_id, selector, algorithm, public_key, sealed_private_key)"
+        " VALUES ({tenant}, {row}, {row}, 's', 'rsa-sha256', '', {sealed})"
+    ),
     "suppression (tenant_id, suppression_id, sealed_entry, reason) VALUES ({tenant}, {row}, {sealed}, 'manual')",
-    "suppression_index (tenant_id, index_key_id, value, suppression_id)"
-    " VALUES ({tenant}, uuid_send({row}), uuid_send({row}), {row})",
+    (
+        "suppression_index (tenant_id, index_key_id, value, suppression_id)"
+        " VALUES ({tenant}, uuid_send({row}), uuid_send({row}), {row})"
+    ),
     "daily_use (tenant_id, day, recipients) VALUES ({tenant}, now()::date, 1)",
     "template (tenant_id, template_id, name, current_version_id) VALUES ({tenant}, {row}, 'Order', {row})",
     "template_version (tenant_id, template_id, version_id, sealed_content) VALUES ({tenant}, {row}, {row}, {sealed})",
-    "webhook (tenant_id, webhook_id, host, sealed_endpoint, sealed_secret, events, kinds)"
-    " VALUES ({tenant}, {row}, 'hooks.example.com', {sealed}, {sealed}, '{{email.sent}}', '{{accepted}}')",
+    (
+        "webhook (tenant_id, webhook_id, host, sealed_endpoint, sealed_secret, events, kinds)"
+        " VALUES ({tenant}, {row}, 'hooks.example.com', {sealed}, {sealed}, '{{email.sent}}', '{{accepted}}')"
+    ),
     "webhook_standing (tenant_id, webhook_id) VALUES ({tenant}, {row})",
     "webhook_delivery (tenant_id, message_id, webhook_id, kind) VALUES ({tenant}, {row}, {row}, 'accepted')",
 )

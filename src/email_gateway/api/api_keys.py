@@ -2,6 +2,7 @@
 
 from datetime import datetime
 from typing import Annotated, Literal
+from uuid import UUID
 
 import msgspec
 from msgspec import Meta
@@ -9,7 +10,7 @@ from msgspec import Meta
 from email_gateway.api.calls import Call, Reply, parse_id, parse_page
 from email_gateway.api.context import ApiContext
 from email_gateway.api.decoding import BodyDecoder, check_json
-from email_gateway.errors import Fault, InvalidRequest
+from email_gateway.errors import Fault, InvalidRequest, NotFound
 from email_gateway.mail.addresses import parse_domain
 from email_gateway.mail.encoding import UNSAFE_IN_NAMES, InvalidValue
 from email_gateway.store.accounts import (
@@ -21,11 +22,16 @@ from email_gateway.store.accounts import (
     rename_api_key,
     revoke_api_key,
 )
+from email_gateway.store.domains import get_domain
 
 Permission = Literal["full_access", "sending_access"]
 KeyName = Annotated[str, Meta(description="What the key is for; nothing personal.", min_length=1, max_length=100)]
 DomainId = Annotated[
-    str, Meta(description="The one domain that a key with `sending_access` may send from, by its name.", max_length=255)
+    str,
+    Meta(
+        description="The one domain that a key with `sending_access` may send from, by its id or its name.",
+        max_length=255,
+    ),
 ]
 
 
@@ -100,6 +106,7 @@ async def create_key(context: ApiContext, call: Call) -> Reply:
     permission = wanted.permission or FULL_ACCESS
     maker = call.account
     assert maker is not None  # the route takes an API key
+    domain = await _name_of_domain(context, call, wanted.domain_id)
     made = await create_api_key(
         context.db,
         maker.tenant_id,
@@ -108,7 +115,7 @@ async def create_key(context: ApiContext, call: Call) -> Reply:
         scopes=(permission,),
         allowed_networks=maker.allowed_networks,
         expires_at=maker.expires_at,
-        sender_domain=parse_sender_domain(wanted.domain_id, (permission,)),
+        sender_domain=parse_sender_domain(domain, (permission,)),
     )
     return Reply(201, _ENCODE(ApiKeyCreated(str(made.key.api_key_id), made.secret)))
 
@@ -141,6 +148,19 @@ def check_name(name: str) -> None:
     """Refuse a name that would steer a terminal, or that nobody can see."""
     if not name.strip() or UNSAFE_IN_NAMES.search(name):
         raise InvalidRequest("the name is not valid", (Fault("/name", "use 1 to 100 visible characters"),))
+
+
+async def _name_of_domain(context: ApiContext, call: Call, text: str | None) -> str | None:
+    """Return the name of the domain that a key is to be bound to, where its id was given; a name is one already."""
+    try:
+        domain_id = UUID(text or "")
+    except ValueError:
+        return text
+    try:
+        return (await get_domain(context.db, call.tenant_id, domain_id)).name
+    except NotFound:
+        fault = Fault("/domain_id", "give the id or the name of one of your domains: GET /v1/domains lists them")
+        raise InvalidRequest("the key is not valid", (fault,)) from None
 
 
 def parse_sender_domain(text: str | None, scopes: tuple[str, ...]) -> str | None:
