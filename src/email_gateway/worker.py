@@ -187,7 +187,9 @@ async def attempt(loop: Loop, turn: Turn) -> None:
     """Attempt the deliveries of one message in their turn; whatever happens, its claims are let go of."""
     claims = turn.claims
     try:
-        await loop.events.record(claims, await converse(loop, turn))
+        outcomes = await converse(loop, turn)
+        await loop.events.record(claims, outcomes)
+        await loop.delivery.suppress(claims, outcomes)
     except NotYet:
         await give_back(loop.queue, claims, reason="not_yet")
     except ClaimLost:
