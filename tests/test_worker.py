@@ -2,7 +2,7 @@
 
 import asyncio
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any, cast
@@ -43,6 +43,9 @@ class Relay:
     async def attempt(self, claims: Claims, reached: Reached) -> list[Outcome]:
         self.seen.append(claims.message_id)
         return await self._act(claims, reached)
+
+    async def suppress(self, claims: Claims, outcomes: Sequence[Outcome]) -> None:
+        """Nothing that this relay says is hard."""
 
 
 async def deliver(claims: Claims, reached: Reached) -> list[Outcome]:

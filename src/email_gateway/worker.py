@@ -210,7 +210,9 @@ async def attempt(loop: Loop, claims: Claims, turn: Turn | None) -> None:
     Without a turn they are the simulator's.
     """
     try:
-        await loop.events.record(claims, await (simulate(loop, claims) if turn is None else converse(loop, turn)))
+        outcomes = await (simulate(loop, claims) if turn is None else converse(loop, turn))
+        await loop.events.record(claims, outcomes)
+        await loop.delivery.suppress(claims, outcomes)
     except NotYet:
         await give_back(loop.queue, claims, reason="not_yet")
     except ClaimLost:

@@ -70,6 +70,7 @@ async def test_renewed_and_resealed_values_are_under_the_key_that_was_told(
         "template_version": {"moved": 0, "skipped": 0, "unreadable": 0},
         "webhook": {"moved": 0, "skipped": 0, "unreadable": 0},
         "webhook_delivery": {"moved": 0, "skipped": 0, "unreadable": 0},
+        "suppression": {"moved": 0, "skipped": 0, "unreadable": 0},
     }
     rows = await db.fetch("SELECT sealed_content FROM message")
     assert {row["sealed_content"][2:18].hex() for row in rows} == {renewed["renewed"][0]["key_id"]}

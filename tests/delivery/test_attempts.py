@@ -77,7 +77,10 @@ class Desk:
         target = target_of(server)
         transport = SmtpTransport(lambda: target)
         try:
-            return await Delivery(transport, self.keyring, self.db).attempt(claims, reached or Recorder())
+            delivery = Delivery(transport, self.keyring, self.db)
+            outcomes = await delivery.attempt(claims, reached or Recorder())
+            await delivery.suppress(claims, outcomes)  # as the worker does once they are written
+            return outcomes
         finally:
             await transport.close()
 

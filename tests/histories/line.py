@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from enum import StrEnum
-from typing import TypeVar
+from typing import NoReturn, TypeVar
 
 from email_gateway.errors import DatabaseUnavailable
 from email_gateway.store.connecting import COMMAND_TIMEOUT_SECONDS
@@ -103,6 +103,10 @@ class Line:
 
     async def execute(self, sql: str, *args: object) -> str:
         return await self._say(sql, lambda: self._db.execute(sql, *args))
+
+    def transaction(self) -> NoReturn:
+        """Fail: workers open one only to suppress what bounced, and here the same addresses get mail again."""
+        raise DatabaseUnavailable("nothing is suppressed in these histories")
 
     async def _say(self, sql: str, statement: Callable[[], Awaitable[Answer]]) -> Answer:
         await self._is_awake.wait()

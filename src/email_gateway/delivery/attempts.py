@@ -64,11 +64,8 @@ class Delivery:
             mail, suppressed = await self._prepare(claims)
             if mail is None:
                 return suppressed
-            if claims.is_simulated:
-                return suppressed + await self._simulator.send(mail, reached)
-            outcomes = await self._transport.send(mail, reached)
-            await self._suppress(mail, outcomes)
-            return suppressed + outcomes
+            transport = self._simulator if claims.is_simulated else self._transport
+            return suppressed + await transport.send(mail, reached)
         except Unreadable as unreadable:
             log.error("message_unreadable", message_id=str(claims.message_id), reason=unreadable.reason)
             return _settle(claims, Verdict.UNREADABLE, unreadable.reason)
@@ -77,20 +74,19 @@ class Delivery:
             log.warning("attempt_deferred", message_id=str(claims.message_id), error=error.code)
             return _settle(claims, Verdict.HELD, error.code)
 
-    async def _suppress(self, mail: OutgoingMail, outcomes: Sequence[Outcome]) -> None:
-        """Suppress the addresses of which the server said that they are dead; what fails is left to the next bounce."""
-        dead = {outcome.claim.recipient for outcome in outcomes if outcome.is_hard}
+    async def suppress(self, claims: Claims, outcomes: Sequence[Outcome]) -> None:
+        """Suppress the addresses of which a server said that they are dead; what fails is left to the next bounce.
+
+        For when the outcomes have been recorded: nothing that was heard may be lost over this.
+        """
+        dead = [outcome.claim.recipient for outcome in outcomes if outcome.is_hard]
         if not dead:
             return
-        claims = mail.claims
-        entries = [
-            Entry(address, Reason.BOUNCE, source_id=claims.message_id)
-            for claim, address in zip(claims.each, mail.recipients, strict=True)
-            if claim.recipient in dead
-        ]
         try:
+            content, _ = await self._read(replace(claims, attachment_count=0))
+            entries = [Entry(content.envelope[each], Reason.BOUNCE, source_id=claims.message_id) for each in dead]
             await self._suppressions.add(claims.tenant_id, entries)
-        except (TryLater, OperatorError) as error:
+        except (TryLater, OperatorError, NotFound) as error:
             log.warning("not_suppressed", message_id=str(claims.message_id), error=error)
 
     async def _prepare(self, claims: Claims) -> tuple[OutgoingMail | None, list[Outcome]]:
