@@ -1,8 +1,20 @@
-"""The paths of what a tenant keeps here beside its mail: templates and webhooks. Part of the table in `routes`."""
+"""The paths of what a tenant keeps here beside its mail: keys, suppressions, templates, webhooks. Part of the table in `routes`."""
 
-from email_gateway.api import templates, webhook_events, webhooks
+from email_gateway.api import api_keys, suppressions, templates, usage, webhook_events, webhooks
 from email_gateway.api.parameters import PAGE
-from email_gateway.api.routing import Access, Route
+from email_gateway.api.routing import Access, Query, Route
+from email_gateway.api.schemas import (
+    AddSuppression,
+    AddSuppressions,
+    RemoveSuppressions,
+    SuppressionId,
+    SuppressionIds,
+    SuppressionList,
+    SuppressionRemoved,
+    SuppressionsRemoved,
+    SuppressionView,
+    Usage,
+)
 from email_gateway.api.template_schemas import (
     CreateTemplate,
     TemplateDeleted,
@@ -24,6 +36,102 @@ from email_gateway.api.webhook_schemas import (
     WebhookView,
 )
 
+API_KEYS = (
+    Route(
+        "POST",
+        "/v1/api-keys",
+        api_keys.create_key,
+        Access.FULL,
+        "Make an API key",
+        api_keys.ApiKeyCreated,
+        201,
+        api_keys.CreateApiKey,
+    ),
+    Route(
+        "GET",
+        "/v1/api-keys",
+        api_keys.list_keys,
+        Access.FULL,
+        "List API keys",
+        api_keys.ApiKeyList,
+        parameters=PAGE,
+    ),
+    Route(
+        "PATCH",
+        "/v1/api-keys/{api_key_id}",
+        api_keys.rename_key,
+        Access.FULL,
+        "Rename an API key",
+        api_keys.ApiKeyRenamed,
+        body=api_keys.RenameApiKey,
+    ),
+    Route(
+        "DELETE",
+        "/v1/api-keys/{api_key_id}",
+        api_keys.delete_key,
+        Access.FULL,
+        "Delete an API key",
+        api_keys.ApiKeyDeleted,
+    ),
+)
+_ORIGIN = Query("origin", "Of this origin only.", {"type": "string", "enum": [*suppressions.ORIGINS]})
+SUPPRESSIONS = (
+    Route(
+        "POST",
+        "/v1/suppressions",
+        suppressions.add_suppression,
+        Access.FULL,
+        "Suppress an address",
+        SuppressionId,
+        201,
+        AddSuppression,
+    ),
+    Route(
+        "GET",
+        "/v1/suppressions",
+        suppressions.list_suppressions,
+        Access.FULL,
+        "List suppressed addresses",
+        SuppressionList,
+        parameters=(*PAGE, _ORIGIN),
+    ),
+    Route(
+        "POST",
+        "/v1/suppressions/batch/add",
+        suppressions.add_suppressions,
+        Access.FULL,
+        "Suppress up to 100 addresses",
+        SuppressionIds,
+        201,
+        AddSuppressions,
+    ),
+    Route(
+        "POST",
+        "/v1/suppressions/batch/remove",
+        suppressions.remove_suppressions,
+        Access.FULL,
+        "End up to 100 suppressions",
+        SuppressionsRemoved,
+        body=RemoveSuppressions,
+    ),
+    Route(
+        "GET",
+        "/v1/suppressions/{suppression}",
+        suppressions.get_suppression,
+        Access.FULL,
+        "Read a suppression, by id or address",
+        SuppressionView,
+    ),
+    Route(
+        "DELETE",
+        "/v1/suppressions/{suppression}",
+        suppressions.remove_suppression,
+        Access.FULL,
+        "End a suppression, by id or address",
+        SuppressionRemoved,
+    ),
+)
+USAGE = (Route("GET", "/v1/usage", usage.get_usage, Access.FULL, "Read what is used of the quotas", Usage),)
 TEMPLATES = (
     Route(
         "POST",

@@ -4,6 +4,7 @@ from email_gateway.api.calls import DEFAULT_PAGE, MAX_PAGE
 from email_gateway.api.routing import Query
 
 ID = {"type": "string", "format": "uuid"}
+MOMENT = {"type": "string", "format": "date-time"}
 LIMIT = Query(
     "limit",
     "How many to return.",
