@@ -184,20 +184,27 @@ async def context(postgres_url: str, template: str) -> AsyncIterator[ApiContext]
     await server.close()
 
 
+@pytest.fixture(scope="module")
+async def url(context: ApiContext) -> AsyncIterator[str]:
+    async with serving(context) as url:
+        yield url
+
+
 @pytest.fixture(params=["both walls", "the second wall alone"])
-async def served(request: pytest.FixtureRequest, context: ApiContext) -> AsyncIterator[Served]:
-    tenants = TenantDatabase if request.param == "both walls" else SecondWallAlone
-    async with served_by(context, tenants) as served:
-        yield served
+async def served(request: pytest.FixtureRequest, context: ApiContext, url: str) -> Served:
+    return await serve_to(context, url, TenantDatabase if request.param == "both walls" else SecondWallAlone)
 
 
-@asynccontextmanager
-async def served_by(context: ApiContext, tenants: type[TenantDatabase]) -> AsyncIterator[Served]:
-    """A server of two new tenants; what acme asks runs on a database of this class."""
+@pytest.fixture
+async def open_to_all(context: ApiContext, url: str) -> Served:
+    return await serve_to(context, url, NoWall)
+
+
+async def serve_to(context: ApiContext, url: str, tenants: type[TenantDatabase]) -> Served:
+    """Make two new tenants; what acme asks runs on a database of this class."""
     accounts = await make_accounts(context.db, uuid.uuid4().hex[:12])
     Walled.askers[accounts[0]] = tenants
-    async with serving(context) as url:
-        yield Served(url, context, *accounts)
+    return Served(url, context, *accounts)
 
 
 async def ask_for_anothers(served: Served, route: Route) -> httpx.Response:
@@ -232,18 +239,17 @@ async def test_another_tenants_id_is_404(served: Served, route: Route) -> None:
 
 
 @pytest.mark.parametrize("route", WITH_IDS, ids=name_of)
-async def test_without_any_wall_another_tenants_id_would_be_found(context: ApiContext, route: Route) -> None:
-    async with served_by(context, NoWall) as served:
-        assert (await ask_for_anothers(served, route)).status_code != 404
+async def test_without_any_wall_another_tenants_id_would_be_found(open_to_all: Served, route: Route) -> None:
+    assert (await ask_for_anothers(open_to_all, route)).status_code != 404
 
 
 @pytest.mark.parametrize("route", WITH_IDS, ids=name_of)
-@pytest.mark.parametrize("used", ["00000000-0000-7000-8000-000000000000", "%00-1", "x"])
-async def test_what_is_nobodys_and_what_is_no_id_is_404_too(served: Served, route: Route, used: str) -> None:
+async def test_what_is_nobodys_and_what_is_no_id_is_404_too(served: Served, route: Route) -> None:
     async with served.client() as acme:
-        path = re.sub(r"\{\w+\}", used, route.path)
-        answer = await acme.request(route.method, path, json=BODIES.get(name_of(route), {}))
-    assert (answer.status_code, answer.json()["name"]) == (404, "not_found")
+        for used in ("00000000-0000-7000-8000-000000000000", "%00-1", "x"):
+            path = re.sub(r"\{\w+\}", used, route.path)
+            answer = await acme.request(route.method, path, json=BODIES.get(name_of(route), {}))
+            assert (answer.status_code, answer.json()["name"]) == (404, "not_found"), used
 
 
 @pytest.mark.parametrize("name", [name for name, way in WITHOUT_IDS.items() if way])
@@ -261,10 +267,9 @@ async def test_nothing_of_another_tenant_is_in_a_list_whatever_cursor_is_used(se
 
 # A search finds nothing of another tenant in any case: the blind values of an address differ from tenant to tenant.
 @pytest.mark.parametrize("name", ["GET /v1/emails", "GET /v1/api-keys"])
-async def test_without_any_wall_a_list_would_hold_what_is_another_tenants(context: ApiContext, name: str) -> None:
-    async with served_by(context, NoWall) as served:
-        with pytest.raises(AssertionError, match=OUTSIDER):
-            await test_nothing_of_another_tenant_is_in_a_list_whatever_cursor_is_used(served, name)
+async def test_without_any_wall_a_list_would_hold_what_is_another_tenants(open_to_all: Served, name: str) -> None:
+    with pytest.raises(AssertionError, match=OUTSIDER):
+        await test_nothing_of_another_tenant_is_in_a_list_whatever_cursor_is_used(open_to_all, name)
 
 
 @pytest.mark.parametrize("path", sorted({route.path for route in KEYED}))
