@@ -26,6 +26,23 @@ async def test_callers_of_one_name_share_one_load() -> None:
     assert loads == ["a", "b", "a"]
 
 
+async def test_who_comes_when_a_load_has_just_ended_begins_another() -> None:
+    flights, loads = Flights[str, int](), list[None]()
+
+    async def load() -> int:
+        loads.append(None)
+        return len(loads)
+
+    first = asyncio.create_task(flights.join("a", load))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)  # the load is done, and nobody has been told yet
+    assert loads == [None]
+    assert not first.done()
+    # Who loops until a load is to its liking would otherwise meet this one for ever, and nobody else would ever run.
+    assert await flights.join("a", load) == 2
+    assert await first == 1
+
+
 async def test_a_failure_reaches_all_who_waited_and_is_forgotten() -> None:
     flights = Flights[str, int]()
 

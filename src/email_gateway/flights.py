@@ -20,13 +20,14 @@ class Flights(Generic[Name, Result]):
         A caller that is cancelled leaves the load to the others.
         """
         task = self._under_way.get(name)
-        if task is None:
+        if task is None or task.done():  # done and not landed: whoever asks now asks after it
             self._under_way[name] = task = asyncio.create_task(load())
             task.add_done_callback(lambda done: self._land(name, done))
         return await asyncio.shield(task)
 
     def _land(self, name: Name, done: asyncio.Task[Result]) -> None:
-        del self._under_way[name]
+        if self._under_way[name] is done:
+            del self._under_way[name]
         if not done.cancelled():
             # Looked at here, or asyncio would log it with a traceback when every caller has gone.
             done.exception()
