@@ -1,6 +1,7 @@
 """Events reach endpoints: signed, in order, again after a failure, and none waits for another endpoint."""
 
 import asyncio
+import re
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
@@ -88,7 +89,7 @@ async def test_sender_recipients_subject_and_reply_are_sent_where_the_webhook_as
     assert (sent["from"], sent["to"]) == ("billing@acme.example", [f"{MARK}-1@example.net"])
     assert sent["subject"] == f"Invoice 1 {MARK}"
     assert bounced["bounce"]["message"] == f"550 5.1.1 <{MARK}-1@example.net> unknown"
-    assert "529" not in str(sent)  # the tax id never
+    assert not {"52998224725", "529.982.247-25"} & set(re.findall(r"[\d.-]+", str(sent)))  # the tax id never
 
 
 async def test_what_an_answer_says_is_kept_sealed(hooked: Hooked, receiver: Receiver) -> None:

@@ -10,7 +10,7 @@ from uuid import UUID
 from email_gateway.errors import GatewayError, RateLimited
 from email_gateway.limits.key_rates import KeyRates, Rate, Standing
 from email_gateway.limits.link import RedisLink
-from email_gateway.limits.quotas import DAILY, READ_EVERY_SECONDS, Account, Quotas
+from email_gateway.limits.quotas import DAILY, MONTHLY, READ_EVERY_SECONDS, SHARE_SPENT, Account, Quotas
 from email_gateway.observe import LIMITED
 from email_gateway.store.database import Database
 from email_gateway.store.instances import count_instances
@@ -19,7 +19,12 @@ from email_gateway.store.quotas import Allowance
 # A process says every 10 s that it lives (`fleet`); one that is silent for longer shares nothing.
 LIVES_FOR = timedelta(seconds=25)
 
+RATE_SPENT = "rate_limit_exceeded"
+
 Headers = tuple[tuple[bytes, bytes], ...]
+
+for name in (RATE_SPENT, DAILY, MONTHLY, SHARE_SPENT):
+    LIMITED.labels(limit=name)  # so that each is there from the start, at zero
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +44,7 @@ class CallerStanding:
     def require(self) -> None:
         """Raise RateLimited for a request too many."""
         if self.rate is not None and not self.rate.is_allowed:
-            LIMITED.labels(limit="rate_limit_exceeded").inc()
+            LIMITED.labels(limit=RATE_SPENT).inc()
             allowed = f"{self.rate.rate.amount} in {self.rate.rate.seconds} s"
             raise RateLimited(f"too many requests with this API key: it may make {allowed}", self.rate.reset_seconds)
 

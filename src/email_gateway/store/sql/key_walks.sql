@@ -318,6 +318,10 @@ WITH replaced AS (
     FROM (SELECT unnest($2::uuid[]) AS parent_id, unnest($3::uuid[]) AS row_id, unnest($4::xid[]) AS version,
                  unnest($5::bytea[]) AS value) AS fresh
     WHERE tenant_id = $1 AND domain_id = parent_id AND dkim_key_id = row_id AND dkim_key.xmin = version
+      AND fresh.value IS NOT NULL
+    RETURNING 1
+)
+SELECT count(*) AS number FROM replaced
 
 -- name: replace_template_version
 -- The same of templates.
@@ -338,6 +342,10 @@ WITH replaced AS (
     FROM (SELECT unnest($2::uuid[]) AS parent_id, unnest($3::uuid[]) AS row_id, unnest($4::xid[]) AS version,
                  unnest($5::bytea[]) AS value) AS fresh
     WHERE tenant_id = $1 AND suppression_id = parent_id AND suppression_id = row_id AND suppression.xmin = version
+      AND fresh.value IS NOT NULL
+    RETURNING 1
+)
+SELECT count(*) AS number FROM replaced
 
 -- name: replace_webhook
 -- The same of webhooks.
