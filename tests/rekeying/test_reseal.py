@@ -17,6 +17,8 @@ from email_gateway.store.database import Database
 from email_gateway.store.domains import add_domain
 from email_gateway.store.inbox import InboxMail, add_inbox_mail
 from email_gateway.store.key_walks import Counts, Position, Relation, SealedPage, begin_walk, find_walk
+from email_gateway.store.templates import Version, add_template
+from email_gateway.store.webhooks import SealedEndpoint, add_webhook, get_webhook, rotate_secret
 from email_gateway.suppressions import Entry, Suppressions
 from email_gateway.vault.data_keys import FieldKey
 from email_gateway.vault.keyring import Keyring
@@ -67,8 +69,35 @@ async def fill(process: Process, tenant_id: UUID, count: int) -> None:
         )  # fmt: skip
         sealed = keys.seal("inbox.raw", inbox_id, b"a whole mail")
         await add_inbox_mail(process.db, InboxMail(tenant_id, inbox_id, row["message_id"], (0,), sealed, 12))
+        version_id = uuid4()
+        version = Version(version_id, keys.seal("template.content", version_id, b"what it says"))
+        await add_template(process.db, tenant_id, uuid4(), "Order", None, version)
+    for number in range(2):
+        await add_hook(process, tenant_id, has_old_secret=number == 1)
     for name in ("acme.example", "acme.test"):
         await add_domain(process.db, tenant_id, uuid7(), name, make_keys(keys), actor="test")
+
+
+async def add_hook(process: Process, tenant_id: UUID, *, has_old_secret: bool) -> None:
+    keys = await process.keyring.tenant(tenant_id)
+    webhook_id = uuid4()
+    endpoint, secret, old = (
+        keys.seal(f"webhook.{name}", webhook_id, name.encode()) for name in ("endpoint", "secret", "old_secret")
+    )
+    place = SealedEndpoint("hooks.example.com", endpoint)
+    await add_webhook(process.db, tenant_id, webhook_id, place, secret, ["email.sent"], include_personal=False)
+    if has_old_secret:
+        await rotate_secret(process.db, await get_webhook(process.db, tenant_id, webhook_id), secret, old)
+    for number in range(3):  # two with an answer, one without
+        delivery_id = uuid4()
+        await process.db.execute(
+            "INSERT INTO webhook_delivery (tenant_id, message_id, delivery_id, webhook_id, kind, sealed_answer)"
+            " VALUES ($1, gen_random_uuid(), $2, $3, 'accepted', $4)",
+            tenant_id,
+            delivery_id,
+            webhook_id,
+            keys.seal("webhook_delivery.answer", delivery_id, b"what it said") if number else None,
+        )
 
 
 async def open_all(db: Database, keyring: Keyring, tenant_id: UUID) -> dict[tuple[str, UUID], bytes]:

@@ -100,7 +100,7 @@ async def test_walks_are_listed_with_about_how_much_of_each_is_done(db: Database
         at = Position(second, second)
         await advance_walk(db, walk, at, Counts(5, 2, 1), is_finished=name == "inbox_mail")
     await begin_walk(db, tenant_id, "attachment", NEWER_KEY)
-    found = await list_walks(db, timedelta(days=1), 10)
+    found = await list_walks(db, timedelta(days=1), 20)
 
     assert {(walk.relation, walk.share) for walk in found} == {
         ("message", 0.5),
